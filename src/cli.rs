@@ -1,0 +1,275 @@
+//! The command line: the program, its four commands, and the flags that all of them share.
+//!
+//! Owns what was typed. Must not know what it means: each command makes its plan of its own arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstream::ColorChoice;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::commands::{connect, echo_bench, probe, serve};
+use crate::connection::trace::Form;
+use crate::connection::{Allowed, Endpoint, Query, Role, Source, Transport};
+use crate::exit;
+use crate::output::{Output, Trace, Verbosity};
+
+/// clap's own colours, with the headings that man pages have.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Longer lines are hard to read, however wide the terminal is.
+const HELP_COLUMNS_MAX: usize = 100;
+
+/// Test sockets from the command line: a server, a client, a port check and a latency test.
+#[derive(Debug, Parser)]
+#[command(name = "sockkit", version, styles = STYLES, max_term_width = HELP_COLUMNS_MAX, args_override_self = true)]
+#[command(after_help = exit::help(), subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The four commands, and two that print what the first four are documented and completed with.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: a test server that echoes
+    #[command(visible_alias = "listen", after_help = exit::help(), after_long_help = serve::after_long_help())]
+    Serve(serve::Args),
+    /// Connect: stdin to the peer, the peer to stdout
+    #[command(after_help = exit::help(), after_long_help = connect::after_long_help())]
+    Connect(connect::Args),
+    /// Probe: is the port open? The exit status is connect_ex's
+    #[command(after_help = exit::probe_help(), after_long_help = probe::after_long_help())]
+    Probe(probe::Args),
+    /// Measure an echo server's latency and throughput
+    #[command(after_help = exit::help(), after_long_help = echo_bench::after_long_help())]
+    EchoBench(echo_bench::Args),
+    /// Print the completion script of a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page
+    #[command(hide = true)]
+    Man {
+        /// The command; none is the program's own page.
+        command: Option<String>,
+    },
+}
+
+/// Which transport and family: the same in serve, connect, probe and echo-bench.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TransportArgs {
+    /// IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+    /// Datagrams: UDP, or with -U unix datagrams
+    #[arg(short = 'u', long)]
+    pub udp: bool,
+    /// A unix socket: the target is its PATH, or @NAME for an abstract one
+    #[arg(short = 'U', long)]
+    pub unix: bool,
+    /// No name lookups: hosts are addresses
+    #[arg(short = 'n', long)]
+    pub numeric: bool,
+}
+
+impl TransportArgs {
+    /// The protocol for an endpoint: a unix one needs no `-U`.
+    pub fn to(&self, endpoint: &Endpoint) -> Transport {
+        self.transport(matches!(endpoint, Endpoint::Unix(_)))
+    }
+
+    /// The protocol, over unix sockets or over IP.
+    pub fn transport(&self, is_unix: bool) -> Transport {
+        match (is_unix, self.udp) {
+            (false, false) => Transport::Tcp,
+            (false, true) => Transport::Udp,
+            (true, false) => Transport::UnixStream,
+            (true, true) => Transport::UnixDatagram,
+        }
+    }
+
+    /// What to ask the resolver for.
+    pub fn query(&self, transport: Transport, timeout: Option<Duration>) -> Query {
+        Query { allowed: self.allowed(), transport, numeric: self.numeric, timeout }
+    }
+
+    /// The families that `-4` and `-6` leave.
+    pub fn allowed(&self) -> Allowed {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Allowed::V4,
+            (_, true) => Allowed::V6,
+            _ => Allowed::Any,
+        }
+    }
+}
+
+/// Where a connection comes from: the same in connect and probe.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// Address to connect from (unix datagrams: our own PATH)
+    #[arg(short = 's', long = "source", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
+    pub address: Option<String>,
+    /// Port to connect from
+    #[arg(short = 'p', long = "source-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+}
+
+impl SourceArgs {
+    /// What it means for a protocol.
+    pub fn source(&self, transport: Transport) -> Result<Source, UsageError> {
+        let mut source = Source { port: self.port.unwrap_or(0), ..Source::default() };
+        match (&self.address, self.port) {
+            (None, None) => {}
+            (_, Some(port)) if transport.is_unix() => {
+                return Err(UsageError(format!("-p {port} has no meaning for a unix socket")));
+            }
+            (Some(path), None) if transport.is_unix() => match Endpoint::parse(&[path], Role::Listen, true) {
+                Ok(Endpoint::Unix(name)) => source.path = Some(name),
+                Ok(Endpoint::Inet { .. }) => return Err(UsageError(format!("-s \"{path}\" is not a path"))),
+                Err(error) => return Err(UsageError(error)),
+            },
+            (Some(address), _) => {
+                let parsed = address.parse();
+                let refused = || UsageError(format!("-s \"{address}\" is not an IP address"));
+                source.address = Some(parsed.map_err(|_| refused())?);
+            }
+            (None, Some(_)) => {}
+        }
+        Ok(source)
+    }
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// As strace would: time, call, arguments, result, duration.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is printed, and how: the same in all four commands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// JSON lines instead of text
+    ///
+    /// One object a line, each with a "schema" field that names its form and version.
+    #[arg(short = 'j', long)]
+    pub json: bool,
+    /// Say more on stderr
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only errors (serve: and the listening lines)
+    #[arg(long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// When to colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print each socket call as it is made [to: stderr]
+    ///
+    /// Each line has the time since the start, the call, its arguments and result, and how long it took. With a FILE the
+    /// lines go there instead of to stderr.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, value_hint = ValueHint::FilePath)]
+    pub trace: Option<Option<PathBuf>>,
+    /// How the trace is written [default: text, json with --json]
+    #[arg(long, value_name = "FORMAT", requires = "trace")]
+    pub trace_format: Option<TraceFormat>,
+}
+
+impl OutputArgs {
+    /// How to print.
+    pub fn output(&self) -> Output {
+        Output {
+            json: self.json,
+            verbosity: match (self.quiet, self.verbose) {
+                (true, _) => Verbosity::Quiet,
+                (false, 0) => Verbosity::Normal,
+                (false, _) => Verbosity::Verbose,
+            },
+            color: match self.color {
+                Color::Auto => ColorChoice::Auto,
+                Color::Always => ColorChoice::Always,
+                Color::Never => ColorChoice::Never,
+            },
+        }
+    }
+
+    /// Whether and how to trace.
+    pub fn trace(&self) -> Option<Trace> {
+        let file = self.trace.clone()?;
+        let form = match self.trace_format {
+            Some(TraceFormat::Text) => Form::Text,
+            Some(TraceFormat::Json) => Form::Json,
+            None if self.json => Form::Json,
+            None => Form::Text,
+        };
+        Some(Trace { file, form })
+    }
+}
+
+impl Command {
+    /// The output flags that were typed; the commands that only print text have none.
+    pub fn output_args(&self) -> Option<&OutputArgs> {
+        match self {
+            Command::Serve(args) => Some(&args.output),
+            Command::Connect(args) => Some(&args.output),
+            Command::Probe(args) => Some(&args.output),
+            Command::EchoBench(args) => Some(&args.output),
+            Command::Completions { .. } | Command::Man { .. } => None,
+        }
+    }
+}
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A command line that parsed but cannot be meant: one line, status 2.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// The whole command, for completions and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

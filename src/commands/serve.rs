@@ -1,0 +1,217 @@
+//! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
+
+mod echo;
+mod embedded;
+mod engine;
+mod events;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueHint;
+use tokio::sync::mpsc;
+
+use crate::cli::{OutputArgs, TransportArgs, UsageError, cores};
+use crate::connection::socket::raise_descriptor_limit;
+use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
+use engine::{Ending, Settings};
+use crate::exit::Status;
+use crate::output::Output;
+use crate::units::parse_duration;
+
+pub use embedded::Embedded;
+
+/// What `serve` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen: [HOST:]PORT, HOST PORT, or with -U a PATH
+    ///
+    /// Without a host the server listens on the loopback addresses, 127.0.0.1 and ::1, on one port. `0.0.0.0:PORT` and
+    /// `[::]:PORT` (both families) must be asked for. Port 0 lets the system choose; the listening line tells which.
+    #[arg(value_name = "ENDPOINT", num_args = 0..=2, value_hint = ValueHint::Hostname)]
+    pub endpoint: Vec<String>,
+    /// Port to listen on (0: any free one)
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Address to listen on [default: loopback]
+    #[arg(short = 's', long = "bind", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
+    pub bind: Option<String>,
+    /// Serve one connection (or one datagram), then end
+    #[arg(short = '1', long)]
+    pub once: bool,
+    /// At SIGINT or SIGTERM, how long open connections may finish
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub grace: Duration,
+    /// How many connections may wait to be accepted
+    ///
+    /// The system caps it: at net.core.somaxconn on Linux.
+    #[arg(long, value_name = "N", default_value_t = listen::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
+    pub backlog: i32,
+    /// Keep listening after a connection ends: always so (netcat's flag)
+    #[arg(short = 'k', long, hide = true)]
+    pub keep_open: bool,
+    /// Listen: always so (netcat's flag)
+    #[arg(short = 'l', hide = true)]
+    pub listen: bool,
+    #[command(flatten)]
+    pub transport: TransportArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// The end of `serve --help`.
+pub fn after_long_help() -> String {
+    format!(
+        "Examples:\n\
+        \x20 sockkit serve -p 65432             echo on 127.0.0.1:65432 and [::1]:65432\n\
+        \x20 sockkit serve -p 0 --quiet         the system chooses the port; the first line says which\n\
+        \x20 sockkit serve -u 0.0.0.0 9000      UDP, on every IPv4 address\n\
+        \x20 sockkit serve -U /tmp/echo.sock    a unix socket\n\
+        \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
+        The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of\n\
+        sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends at\n\
+        once.\n\n{}",
+        crate::exit::help()
+    )
+}
+
+/// What it means.
+struct Plan {
+    endpoint: Endpoint,
+    query: Query,
+    options: Options,
+    settings: Settings,
+    backlog: i32,
+}
+
+impl Plan {
+    fn from_args(args: &Args) -> Result<Plan, UsageError> {
+        let endpoint = endpoint(args)?;
+        let transport = args.transport.to(&endpoint);
+        let mut options = args.options.clone();
+        if transport == Transport::Tcp {
+            // An echo must not wait for Nagle's algorithm, and a restart must not wait for TIME_WAIT. Winsock's SO_REUSEADDR
+            // is another thing: it would let a second server take the port.
+            options.nodelay.get_or_insert(true);
+            if !cfg!(windows) {
+                options.reuse_address.get_or_insert(true);
+            }
+        }
+        if !transport.is_unix() {
+            options.v6_only.get_or_insert(args.transport.allowed() == Allowed::V6);
+        }
+        Ok(Plan {
+            endpoint,
+            query: args.transport.query(transport, None),
+            options,
+            settings: Settings { once: args.once, grace: args.grace, threads: cores() },
+            backlog: args.backlog,
+        })
+    }
+}
+
+/// The endpoint out of netcat's several ways to say it.
+fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
+    let is_unix = args.transport.unix;
+    let typed = args.endpoint.join(" ");
+    let mut words = args.endpoint.clone();
+    if let Some(port) = &args.port {
+        if is_unix {
+            return Err(UsageError(format!("-p {port} has no meaning for a unix socket")));
+        }
+        if Endpoint::parse(&words, Role::Listen, false).is_ok() {
+            return Err(UsageError(format!("the port is given twice: by -p {port} and by \"{typed}\"")));
+        }
+        words.push(port.clone());
+    }
+    if let Some(address) = &args.bind {
+        if words.len() > 1 {
+            return Err(UsageError(format!("the address is given twice: by -s {address} and by \"{typed}\"")));
+        }
+        words.insert(0, address.clone());
+    }
+    if words.is_empty() {
+        let what = if is_unix { "a path" } else { "a port; -p 0 takes any free one" };
+        return Err(UsageError(format!("serve needs {what}")));
+    }
+    Endpoint::parse(&words, Role::Listen, is_unix).map_err(UsageError)
+}
+
+/// Runs `serve`.
+pub fn run(args: &Args, output: Output) -> Result<Status> {
+    let plan = Plan::from_args(args)?;
+    raise_descriptor_limit();
+    let resolved = resolve(&plan.endpoint, &plan.query)?;
+    let listeners = listen(&resolved.addresses, plan.query.transport, &plan.options, plan.backlog)?;
+    let signals = signals()?;
+    let events = events::Events::new(output);
+    for listener in &listeners {
+        events.listening(listener)?;
+        let effective = Options::effective(listener.socket(), listener.local().family(), listener.transport());
+        output.detail(format_args!("{}: {}", listener.local(), crate::output::list(&effective)));
+    }
+    let (_summary, ending) = engine::serve(listeners, plan.settings, events, signals)?;
+    Ok(match ending {
+        Ending::Done => Status::Done,
+        Ending::Insisted(signal) => Status::Signal(signal),
+    })
+}
+
+/// SIGINT and SIGTERM as wishes to stop, heard by a thread of their own from now on.
+fn signals() -> Result<engine::Stops> {
+    let (wish, wishes) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("start the signal loop")?;
+    // Registered before anybody can wait for the server: a signal that comes sooner would end it without a summary.
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::new().context("listen for signals")?
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(signals.become_wishes(wish)))?;
+    Ok(wishes)
+}
+
+/// The signals that ask a server to stop.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn become_wishes(mut self, wish: mpsc::UnboundedSender<u8>) {
+        loop {
+            let number = tokio::select! {
+                _ = self.interrupt.recv() => 2,
+                _ = self.terminate.recv() => 15,
+            };
+            if wish.send(number).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Windows has ^C, which comes as what is SIGINT elsewhere.
+#[cfg(windows)]
+struct Signals {
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { interrupt: tokio::signal::windows::ctrl_c()? })
+    }
+
+    async fn become_wishes(mut self, wish: mpsc::UnboundedSender<u8>) {
+        while self.interrupt.recv().await.is_some() && wish.send(2).is_ok() {}
+    }
+}

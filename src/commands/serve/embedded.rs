@@ -1,0 +1,74 @@
+//! A server inside another command: `echo-bench` without a target measures this one.
+//!
+//! Owns its thread. Must not know what is done to it. Trade-off: a thread of the same process and not a process of its own,
+//! so that nothing is left behind however the command ends; to the kernel's scheduler both are the same.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::mpsc;
+
+use super::engine::{Settings, serve};
+use super::events::Events;
+use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
+
+/// A running echo server, ended on drop.
+#[derive(Debug)]
+pub struct Embedded {
+    address: Address,
+    /// Dropped to end it.
+    stop: Option<mpsc::UnboundedSender<u8>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Starts it on loopback, on a port that the system chooses; or on a path of its own.
+    pub fn start(transport: Transport, allowed: Allowed, options: &Options) -> Result<Embedded> {
+        let mut options = options.clone();
+        if transport == Transport::Tcp {
+            options.nodelay.get_or_insert(true);
+        }
+        let listeners = listen(&[own_address(transport, allowed)], transport, &options, BACKLOG)?;
+        let address = listeners[0].local().clone();
+        let (stop, stops) = mpsc::unbounded_channel();
+        // Its clients are gone before it is: there is nothing to wait for.
+        let settings = Settings { once: false, grace: Duration::ZERO, threads: 1 };
+        let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
+            // What fails here the clients see, and report.
+            let _ = serve(listeners, settings, Events::none(), stops);
+        })?;
+        Ok(Embedded { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has panicked, if anything: then that has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn own_address(transport: Transport, allowed: Allowed) -> Address {
+    if transport.is_unix() {
+        let name = format!("sockkit-{}", std::process::id());
+        return Address::Unix(if cfg!(target_os = "linux") {
+            UnixName::Abstract(name.into_bytes())
+        } else {
+            UnixName::Path(std::env::temp_dir().join(name))
+        });
+    }
+    Address::Inet(match allowed {
+        Allowed::V6 => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        Allowed::Any | Allowed::V4 => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    })
+}

@@ -1,0 +1,138 @@
+//! Error numbers and their names, the same names on every system.
+//!
+//! Owns the table from the system's numbers to POSIX's names. Must not know what an error means to anybody: that is
+//! error.rs. Trade-off: only the names that a socket call, open(2) or exec can give; another number prints as `errno N`'s
+//! words with the name `EUNKNOWN`.
+
+use std::io;
+
+/// One table for `name`, one constant for each number that the code itself needs.
+macro_rules! errors {
+    ($($name:ident = $windows:ident),* $(,)?) => {
+        #[cfg(unix)]
+        const TABLE: &[(i32, &str)] = &[$((libc::$name, stringify!($name))),*];
+        #[cfg(windows)]
+        const TABLE: &[(i32, &str)] = &[$((windows_sys::Win32::Networking::WinSock::$windows, stringify!($name))),*];
+    };
+}
+
+// What Winsock knows under another name, and what only one side has, follows in `ONLY_HERE`.
+errors! {
+    EACCES = WSAEACCES, EADDRINUSE = WSAEADDRINUSE, EADDRNOTAVAIL = WSAEADDRNOTAVAIL, EAFNOSUPPORT = WSAEAFNOSUPPORT,
+    EAGAIN = WSAEWOULDBLOCK, EALREADY = WSAEALREADY, EBADF = WSAEBADF, ECONNABORTED = WSAECONNABORTED,
+    ECONNREFUSED = WSAECONNREFUSED, ECONNRESET = WSAECONNRESET, EDESTADDRREQ = WSAEDESTADDRREQ, EDQUOT = WSAEDQUOT,
+    EFAULT = WSAEFAULT, EHOSTDOWN = WSAEHOSTDOWN, EHOSTUNREACH = WSAEHOSTUNREACH, EINPROGRESS = WSAEINPROGRESS,
+    EINTR = WSAEINTR, EINVAL = WSAEINVAL, EISCONN = WSAEISCONN, ELOOP = WSAELOOP, EMFILE = WSAEMFILE,
+    EMSGSIZE = WSAEMSGSIZE, ENAMETOOLONG = WSAENAMETOOLONG, ENETDOWN = WSAENETDOWN, ENETRESET = WSAENETRESET,
+    ENETUNREACH = WSAENETUNREACH, ENOBUFS = WSAENOBUFS, ENOPROTOOPT = WSAENOPROTOOPT, ENOTCONN = WSAENOTCONN,
+    ENOTEMPTY = WSAENOTEMPTY, ENOTSOCK = WSAENOTSOCK, EOPNOTSUPP = WSAEOPNOTSUPP, EPFNOSUPPORT = WSAEPFNOSUPPORT,
+    EPROTONOSUPPORT = WSAEPROTONOSUPPORT, EPROTOTYPE = WSAEPROTOTYPE, ESHUTDOWN = WSAESHUTDOWN,
+    ESOCKTNOSUPPORT = WSAESOCKTNOSUPPORT, ESTALE = WSAESTALE, ETIMEDOUT = WSAETIMEDOUT, ETOOMANYREFS = WSAETOOMANYREFS,
+    EUSERS = WSAEUSERS,
+}
+
+#[cfg(unix)]
+const ONLY_HERE: &[(i32, &str)] = &[
+    (libc::E2BIG, "E2BIG"),
+    (libc::ECHILD, "ECHILD"),
+    (libc::EEXIST, "EEXIST"),
+    (libc::EFBIG, "EFBIG"),
+    (libc::EIO, "EIO"),
+    (libc::EISDIR, "EISDIR"),
+    (libc::ENFILE, "ENFILE"),
+    (libc::ENODEV, "ENODEV"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::ENOEXEC, "ENOEXEC"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::ENOSPC, "ENOSPC"),
+    (libc::ENOSYS, "ENOSYS"),
+    (libc::ENOTDIR, "ENOTDIR"),
+    (libc::ENOTTY, "ENOTTY"),
+    (libc::ENXIO, "ENXIO"),
+    (libc::EPERM, "EPERM"),
+    (libc::EPIPE, "EPIPE"),
+    (libc::EPROTO, "EPROTO"),
+    (libc::ERANGE, "ERANGE"),
+    (libc::EROFS, "EROFS"),
+    (libc::ESPIPE, "ESPIPE"),
+    (libc::ESRCH, "ESRCH"),
+    (libc::ETXTBSY, "ETXTBSY"),
+    (libc::EXDEV, "EXDEV"),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    (libc::ENONET, "ENONET"),
+];
+
+/// Win32 codes that std reports for files, pipes and handles.
+#[cfg(windows)]
+const ONLY_HERE: &[(i32, &str)] = &[
+    (2, "ENOENT"),   // ERROR_FILE_NOT_FOUND
+    (3, "ENOENT"),   // ERROR_PATH_NOT_FOUND
+    (4, "EMFILE"),   // ERROR_TOO_MANY_OPEN_FILES
+    (5, "EACCES"),   // ERROR_ACCESS_DENIED
+    (8, "ENOMEM"),   // ERROR_NOT_ENOUGH_MEMORY
+    (109, "EPIPE"),  // ERROR_BROKEN_PIPE
+    (112, "ENOSPC"), // ERROR_DISK_FULL
+    (232, "EPIPE"),  // ERROR_NO_DATA: the pipe is being closed
+];
+
+/// ETIMEDOUT, the number that our own clocks report.
+#[cfg(unix)]
+pub const ETIMEDOUT: i32 = libc::ETIMEDOUT;
+#[cfg(windows)]
+pub const ETIMEDOUT: i32 = windows_sys::Win32::Networking::WinSock::WSAETIMEDOUT;
+
+/// ECONNREFUSED, the number that a connection to oneself stands for.
+#[cfg(unix)]
+pub const ECONNREFUSED: i32 = libc::ECONNREFUSED;
+#[cfg(windows)]
+pub const ECONNREFUSED: i32 = windows_sys::Win32::Networking::WinSock::WSAECONNREFUSED;
+
+/// EOPNOTSUPP, the number of what a system or socket lacks.
+#[cfg(unix)]
+pub const EOPNOTSUPP: i32 = libc::EOPNOTSUPP;
+#[cfg(windows)]
+pub const EOPNOTSUPP: i32 = windows_sys::Win32::Networking::WinSock::WSAEOPNOTSUPP;
+
+/// The symbolic name of an error number, or `EUNKNOWN`.
+pub fn name(number: i32) -> &'static str {
+    let mut known = TABLE.iter().chain(ONLY_HERE);
+    known.find(|(known, _)| *known == number).map_or("EUNKNOWN", |(_, name)| name)
+}
+
+/// The system's words for an error, without std's ` (os error N)` behind them.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].trim_end_matches('.').to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_one_name() {
+        let numbers: Vec<i32> = TABLE.iter().chain(ONLY_HERE).map(|(number, _)| *number).collect();
+        for (index, number) in numbers.iter().enumerate() {
+            assert!(!numbers[..index].contains(number), "{number} is listed twice");
+        }
+    }
+
+    #[test]
+    fn names_and_words_are_the_systems_own() {
+        let refused = io::Error::from_raw_os_error(ECONNREFUSED);
+        assert_eq!(name(refused.raw_os_error().unwrap()), "ECONNREFUSED");
+        assert!(!words(&refused).contains("os error"), "{}", words(&refused));
+        assert_eq!(name(-1), "EUNKNOWN");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_numbers_are_those_of_the_manual() {
+        for (number, expected) in [(111, "ECONNREFUSED"), (110, "ETIMEDOUT"), (113, "EHOSTUNREACH"), (11, "EAGAIN")] {
+            assert_eq!(name(number), expected);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What went wrong at a socket: which operation, on what, after how long, with which errno.
+//!
+//! Owns the one error type of the connection module, its one-line grammar, and the only match on raw errno values of
+//! the program. Must not know a command, an exit status or a terminal: callers ask [`Error::kind`] and decide.
+//! Trade-off: a target is kept as the text that a person would read, so that an error can outlive the socket.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::errno;
+use crate::units::Elapsed;
+
+/// The operation that failed, in the words of the manual pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// getaddrinfo(3)
+    Resolve,
+    /// socket(2)
+    Socket,
+    /// setsockopt(2): the option as given on the command line, such as `ttl=33`
+    SetOption(String),
+    /// bind(2)
+    Bind,
+    /// listen(2)
+    Listen,
+    /// accept(2)
+    Accept,
+    /// connect(2)
+    Connect,
+    /// send(2)
+    Send,
+    /// recv(2)
+    Receive,
+    /// shutdown(2)
+    Shutdown,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Op::Resolve => "resolve",
+            Op::Socket => "socket",
+            Op::SetOption(option) => return write!(f, "set {option} on"),
+            Op::Bind => "bind",
+            Op::Listen => "listen",
+            Op::Accept => "accept",
+            Op::Connect => "connect",
+            Op::Send => "send",
+            Op::Receive => "receive",
+            Op::Shutdown => "shutdown",
+        })
+    }
+}
+
+/// The clock that ran out: every timeout says which one it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The name lookup.
+    Resolve,
+    /// The connection attempts.
+    Connect,
+    /// Waiting for a first client.
+    Accept,
+    /// Nothing came or went.
+    Idle,
+    /// One answer.
+    Reply,
+    /// The whole run.
+    Total,
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Clock::Resolve => "resolve",
+            Clock::Connect => "connect",
+            Clock::Accept => "accept",
+            Clock::Idle => "idle",
+            Clock::Reply => "reply",
+            Clock::Total => "total",
+        })
+    }
+}
+
+/// Why the operation failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// The system's own answer.
+    System(io::Error),
+    /// The resolver's answer: `code` is its `EAI_*` number, `retry` whether it may answer differently soon.
+    Lookup { code: i32, name: &'static str, words: String, retry: bool },
+    /// Our own clock ran out. As a number this is ETIMEDOUT, never EAGAIN.
+    TimedOut(Clock),
+    /// TCP's simultaneous open joined the socket to itself: nothing listens there, so as a number it is ECONNREFUSED.
+    SelfConnect,
+    /// This system, or this kind of socket, has no such thing.
+    Unsupported(&'static str),
+}
+
+/// What a caller may decide by. Fine enough for every exit status, coarse enough to be the same on every system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The peer answered that nothing listens there.
+    Refused,
+    /// The peer ended an established connection abruptly.
+    Reset,
+    /// The peer no longer reads (EPIPE).
+    BrokenPipe,
+    /// No answer came in time, by the system's clock or ours.
+    TimedOut,
+    /// The host cannot be reached.
+    HostUnreachable,
+    /// The network cannot be reached.
+    NetworkUnreachable,
+    /// Something on the way, or this machine's policy, forbids it.
+    Prohibited,
+    /// The name does not exist, or has no address of the wanted family.
+    NameNotFound,
+    /// The resolver could not say; it may later.
+    LookupFailed,
+    /// A unix socket's queue is full.
+    Busy,
+    /// The address or port is taken.
+    AddressInUse,
+    /// The address is not one of this machine.
+    AddressNotAvailable,
+    /// No permission.
+    Permission,
+    /// Out of descriptors or memory.
+    Exhausted,
+    /// This system or socket lacks it.
+    Unsupported,
+    /// Anything else that happened on this side.
+    Local,
+}
+
+/// A failed operation on a socket. `Display` is the whole message but for the program's name and the hint.
+#[derive(Debug)]
+pub struct Error {
+    /// What was being done.
+    pub op: Op,
+    /// To what, as a person reads it: `127.0.0.1:1 (tcp)`.
+    pub target: String,
+    /// For how long.
+    pub elapsed: Duration,
+    /// Why it failed.
+    pub cause: Cause,
+    /// What else a person should know, at the end of the line: what was sent and received before it failed.
+    pub aftermath: Option<String>,
+}
+
+/// What every function of the connection module returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A failed operation.
+    pub fn new(op: Op, target: impl fmt::Display, elapsed: Duration, cause: Cause) -> Error {
+        Error { op, target: target.to_string(), elapsed, cause, aftermath: None }
+    }
+
+    /// An error that the system reported.
+    pub fn system(op: Op, target: impl fmt::Display, elapsed: Duration, source: io::Error) -> Error {
+        Error::new(op, target, elapsed, Cause::System(source))
+    }
+
+    /// One of our own clocks ran out.
+    pub fn timed_out(op: Op, target: impl fmt::Display, elapsed: Duration, clock: Clock) -> Error {
+        Error::new(op, target, elapsed, Cause::TimedOut(clock))
+    }
+
+    /// The same error with its aftermath.
+    #[must_use]
+    pub fn told(self, aftermath: String) -> Error {
+        Error { aftermath: Some(aftermath), ..self }
+    }
+
+    /// The number that `connect_ex` would give: the errno, ETIMEDOUT for our own clocks, none for a failed lookup.
+    pub fn errno(&self) -> Option<i32> {
+        match &self.cause {
+            Cause::System(source) => source.raw_os_error(),
+            Cause::TimedOut(_) => Some(errno::ETIMEDOUT),
+            Cause::SelfConnect => Some(errno::ECONNREFUSED),
+            Cause::Lookup { .. } | Cause::Unsupported(_) => None,
+        }
+    }
+
+    /// The symbolic name, the same on every system: `ECONNREFUSED`, `EAI_NONAME`.
+    pub fn errname(&self) -> &'static str {
+        match &self.cause {
+            Cause::Lookup { name, .. } => name,
+            Cause::Unsupported(_) => "EOPNOTSUPP",
+            Cause::System(_) | Cause::TimedOut(_) | Cause::SelfConnect => self.errno().map_or("EIO", errno::name),
+        }
+    }
+
+    /// The system's words, without operation and number: `Connection refused`.
+    pub fn words(&self) -> String {
+        match &self.cause {
+            Cause::System(source) => errno::words(source),
+            Cause::Lookup { words, .. } => words.clone(),
+            Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
+            Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),
+            Cause::Unsupported(why) => (*why).to_owned(),
+        }
+    }
+
+    /// The words with the numbers: `Connection refused (ECONNREFUSED, 111)`.
+    pub fn reason(&self) -> String {
+        match (&self.cause, self.errno()) {
+            (Cause::Unsupported(why), _) => (*why).to_owned(),
+            (Cause::Lookup { code, name, words, .. }, _) => format!("{words} ({name}, {code})"),
+            (_, Some(number)) => format!("{} ({}, {number})", self.words(), self.errname()),
+            (_, None) => self.words(),
+        }
+    }
+
+    /// What a caller decides by.
+    pub fn kind(&self) -> Kind {
+        match &self.cause {
+            Cause::System(source) => kind_of(source),
+            Cause::Lookup { retry: true, .. } => Kind::LookupFailed,
+            Cause::Lookup { .. } => Kind::NameNotFound,
+            Cause::TimedOut(_) => Kind::TimedOut,
+            Cause::SelfConnect => Kind::Refused,
+            Cause::Unsupported(_) => Kind::Unsupported,
+        }
+    }
+
+    /// One line of advice, only where it can be computed from what is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match (&self.op, self.kind()) {
+            (Op::Bind, Kind::AddressInUse) => Some("-p 0 takes any free port"),
+            (Op::Bind, Kind::Permission) if self.port().is_some_and(|port| port < 1024) => {
+                Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            (Op::Bind, Kind::AddressNotAvailable) => Some("only an address of this machine can be bound"),
+            (Op::Connect, Kind::TimedOut) => Some("a closed port refuses at once; silence is a firewall or a dead host"),
+            _ => None,
+        }
+    }
+
+    /// The port of the target, if it names one.
+    fn port(&self) -> Option<u16> {
+        let address = self.target.split_once(' ').map_or(self.target.as_str(), |(address, _)| address);
+        address.rsplit_once(':')?.1.parse().ok()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Error { op, target, elapsed, .. } = self;
+        write!(f, "{op} {target} failed after {}: {}", Elapsed(*elapsed), self.reason())?;
+        match &self.aftermath {
+            Some(aftermath) => write!(f, "; {aftermath}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            // The message already holds the source's words; a chain would print them twice.
+            Cause::System(_) | Cause::Lookup { .. } | Cause::TimedOut(_) | Cause::SelfConnect | Cause::Unsupported(_) => None,
+        }
+    }
+}
+
+/// The kind of a system error, by errno where the name is known, else by what std makes of it.
+pub fn kind_of(source: &io::Error) -> Kind {
+    match source.raw_os_error().map(errno::name) {
+        Some("ECONNREFUSED") => Kind::Refused,
+        // A unix path that is not there, or is not a socket, has nobody listening either.
+        Some("ENOENT" | "ENOTSOCK") => Kind::Refused,
+        Some("ECONNRESET" | "ECONNABORTED") => Kind::Reset,
+        Some("EPIPE" | "ESHUTDOWN" | "ENOTCONN") => Kind::BrokenPipe,
+        Some("ETIMEDOUT") => Kind::TimedOut,
+        Some("EHOSTUNREACH" | "EHOSTDOWN" | "ENONET" | "ENOPROTOOPT") => Kind::HostUnreachable,
+        Some("ENETUNREACH" | "ENETDOWN") => Kind::NetworkUnreachable,
+        Some("EAGAIN") => Kind::Busy,
+        Some("EADDRINUSE") => Kind::AddressInUse,
+        Some("EADDRNOTAVAIL") => Kind::AddressNotAvailable,
+        Some("EACCES" | "EPERM") => Kind::Permission,
+        Some("EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") => Kind::Exhausted,
+        Some("EAFNOSUPPORT" | "EPROTONOSUPPORT" | "EOPNOTSUPP" | "ESOCKTNOSUPPORT") => Kind::Unsupported,
+        Some(_) => Kind::Local,
+        None => match source.kind() {
+            io::ErrorKind::BrokenPipe => Kind::BrokenPipe,
+            io::ErrorKind::Unsupported => Kind::Unsupported,
+            _ => Kind::Local,
+        },
+    }
+}

@@ -1,0 +1,293 @@
+//! socket, bind, listen, accept; and what to do when accept fails.
+//!
+//! Owns the promise that every family answers on one port, the life of a unix socket's path, and the policy for accept's
+//! errors. Must not know what is served. Trade-off: listeners are closed only on drop, never shut down: shutdown(2) of a
+//! listener gives its port away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::error::kind_of;
+use super::options::{Options, Phase};
+use super::{Address, Conn, Error, Kind, Op, Result, Socket, Transport, UnixName, errno};
+
+/// The kernel caps it at `somaxconn` (4096 on Linux since 5.4, 128 before): an accept storm must find room.
+pub const BACKLOG: i32 = 4096;
+
+/// How often a port that the kernel chose for one family is given back because the other family has it taken. Even on a
+/// machine where every tenth port is taken, that many failures in a row come once in 10^16.
+const PORT_TRIES: u32 = 16;
+
+/// A socket that is bound, and listens if its transport connects.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    transport: Transport,
+    local: Address,
+    options: Options,
+    /// Removes the path of a unix socket when the listener goes.
+    _path: Option<OwnPath>,
+}
+
+/// Binds every address, on one port if the port is 0. Of several addresses those that this machine does not have are left
+/// out, as long as one remains.
+pub fn listen(addresses: &[Address], transport: Transport, options: &Options, backlog: i32) -> Result<Vec<Listener>> {
+    let mut tries = 1;
+    loop {
+        match listen_once(addresses, transport, options, backlog) {
+            Err(error) if error.kind() == Kind::AddressInUse && chooses_port(addresses) && tries < PORT_TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Whether the system chooses a port that must then be free in several families.
+fn chooses_port(addresses: &[Address]) -> bool {
+    addresses.len() > 1 && addresses.iter().all(|address| address.port() == Some(0))
+}
+
+fn listen_once(addresses: &[Address], transport: Transport, options: &Options, backlog: i32) -> Result<Vec<Listener>> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        let chosen = listeners.first().and_then(|first| first.local.port());
+        match Listener::open(&with_port(address, chosen), transport, options, backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if matches!(error.kind(), Kind::AddressNotAvailable | Kind::Unsupported) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+/// The same address; where the port is 0, with the one that the system chose for the first.
+fn with_port(address: &Address, chosen: Option<u16>) -> Address {
+    match (address, chosen) {
+        (Address::Inet(inet), Some(port)) if inet.port() == 0 => Address::Inet(SocketAddr::new(inet.ip(), port)),
+        _ => address.clone(),
+    }
+}
+
+impl Listener {
+    fn open(address: &Address, transport: Transport, options: &Options, backlog: i32) -> Result<Listener> {
+        let begun = Instant::now();
+        let failed = |op, source| Error::system(op, format!("{address} ({transport})"), begun.elapsed(), source);
+        let family = address.family();
+        let socket =
+            Socket::new(family, transport, options.mptcp).map_err(|error| failed(Op::Socket, error))?;
+        options.apply(&socket, family, transport, Phase::BeforeBind)?;
+        let path = bind(&socket, address, transport).map_err(|error| failed(Op::Bind, error))?;
+        if transport.is_stream() {
+            options.apply(&socket, family, transport, Phase::BeforeListen)?;
+            socket.listen(backlog).map_err(|error| failed(Op::Listen, error))?;
+        }
+        let local = socket.local_address().map_err(|error| failed(Op::Bind, error))?;
+        Ok(Listener { socket, transport, local, options: options.clone(), _path: path })
+    }
+
+    /// Where it listens; the port is the real one.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    /// The protocol.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// For event loops, and for reading options back.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// accept(2) without waiting: none when the queue is empty.
+    pub fn accept(&self) -> io::Result<Option<(Socket, Address)>> {
+        match self.socket.accept() {
+            Ok(accepted) => Ok(Some(accepted)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What accept(2) gave, with its options. The peer may be gone already, and then has no name any more: accept's is kept.
+    pub fn connection(&self, socket: Socket, peer: Address) -> Result<Conn> {
+        self.options.apply(&socket, self.local.family(), self.transport, Phase::Accepted)?;
+        // A wildcard listener's own address says nothing; but asking costs a call that most connections never need.
+        let local = if self.is_wildcard() { socket.local_address() } else { Ok(self.local.clone()) };
+        Ok(Conn::new(socket, self.transport, local.unwrap_or_else(|_| self.local.clone()), peer))
+    }
+
+    fn is_wildcard(&self) -> bool {
+        matches!(&self.local, Address::Inet(address) if address.ip().is_unspecified())
+    }
+
+    /// A failed accept, dressed for a message.
+    pub fn accept_error(&self, source: io::Error) -> Error {
+        Error::system(Op::Accept, format!("{} ({})", self.local, self.transport), Duration::ZERO, source)
+    }
+}
+
+/// What to do when accept(2) fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptAdvice {
+    /// That one connection died in the queue, or a firewall took it: the next may be fine.
+    Retry,
+    /// Descriptors or memory ran out: wait until some come back.
+    BackOff,
+    /// The listener itself is broken.
+    Stop,
+}
+
+/// accept(2): network errors that were pending on the new socket come out of accept, and "should be treated like EAGAIN".
+pub fn after_failed_accept(error: &io::Error) -> AcceptAdvice {
+    match error.raw_os_error().map(errno::name) {
+        Some(
+            "EINTR" | "ECONNABORTED" | "ECONNRESET" | "EPERM" | "ENETDOWN" | "EPROTO" | "ENOPROTOOPT" | "EHOSTDOWN" | "ENONET"
+            | "EHOSTUNREACH" | "EOPNOTSUPP" | "ENETUNREACH" | "ETIMEDOUT",
+        ) => AcceptAdvice::Retry,
+        _ if kind_of(error) == Kind::Exhausted => AcceptAdvice::BackOff,
+        _ => AcceptAdvice::Stop,
+    }
+}
+
+/// bind(2). A unix path that a dead server left behind is replaced; one that answers, or is no socket, is not.
+fn bind(socket: &Socket, address: &Address, transport: Transport) -> io::Result<Option<OwnPath>> {
+    let Address::Unix(UnixName::Path(path)) = address else {
+        return socket.bind(address).map(|()| None);
+    };
+    match socket.bind(address) {
+        Err(error) if kind_of(&error) == Kind::AddressInUse && is_stale(address, transport) => {
+            std::fs::remove_file(path)?;
+            socket.bind(address)?;
+        }
+        result => result?,
+    }
+    OwnPath::of(path).map(Some)
+}
+
+/// Whether a connect to a unix path is refused: then its server is gone for good.
+fn is_stale(address: &Address, transport: Transport) -> bool {
+    let asked = Socket::new(address.family(), transport, false).and_then(|socket| socket.connect(address));
+    let refused = asked.err().and_then(|error| error.raw_os_error()).map(errno::name) == Some("ECONNREFUSED");
+    // connect(2) to a plain file is refused as well, and that file is not ours to remove.
+    let Address::Unix(UnixName::Path(path)) = address else { return false };
+    refused && is_socket(path)
+}
+
+#[cfg(unix)]
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+#[cfg(not(unix))]
+fn is_socket(path: &Path) -> bool {
+    // Windows shows a socket as a reparse point, which std cannot tell apart; a directory at least is none.
+    path.exists() && !path.is_dir()
+}
+
+/// A unix socket's path, removed on drop if it is still the file that bind(2) made.
+#[derive(Debug)]
+struct OwnPath {
+    path: PathBuf,
+    identity: Identity,
+}
+
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = ();
+
+/// What tells a file from another of the same name.
+fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    #[cfg(unix)]
+    return Ok((std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata)));
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        Ok(())
+    }
+}
+
+impl OwnPath {
+    fn of(path: &Path) -> io::Result<OwnPath> {
+        Ok(OwnPath { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // Nobody is left to tell, and a path that remains is replaced by the next server.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_are_treated_as_the_manual_says() {
+        for (name, advice) in [
+            (libc_number("ECONNABORTED"), AcceptAdvice::Retry),
+            (libc_number("EMFILE"), AcceptAdvice::BackOff),
+            (libc_number("ENOBUFS"), AcceptAdvice::BackOff),
+            (libc_number("EBADF"), AcceptAdvice::Stop),
+            (libc_number("EINVAL"), AcceptAdvice::Stop),
+        ] {
+            assert_eq!(after_failed_accept(&io::Error::from_raw_os_error(name)), advice, "{}", errno::name(name));
+        }
+    }
+
+    /// The number of a name, found through the table that names numbers.
+    fn libc_number(name: &str) -> i32 {
+        (0..12_000).find(|number| errno::name(*number) == name).expect("every name has a number")
+    }
+
+    #[test]
+    fn a_chosen_port_is_the_same_in_every_family() {
+        let addresses = [
+            Address::Inet(SocketAddr::from(([127, 0, 0, 1], 0))),
+            Address::Inet(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))),
+        ];
+        let listeners = listen(&addresses, Transport::Tcp, &Options::default(), BACKLOG).unwrap();
+        let ports: Vec<_> = listeners.iter().map(|listener| listener.local().port()).collect();
+        assert!(ports[0] != Some(0) && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_dead_servers_path_is_replaced_and_ours_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "std leaves the path behind");
+        let address = Address::Unix(UnixName::Path(path.clone()));
+        let addresses = std::slice::from_ref(&address);
+        let listeners = listen(addresses, Transport::UnixStream, &Options::default(), BACKLOG).unwrap();
+        let second = listen(addresses, Transport::UnixStream, &Options::default(), BACKLOG);
+        assert_eq!(second.unwrap_err().kind(), Kind::AddressInUse, "a live server's path is not taken");
+        drop(listeners);
+        assert!(!path.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_plain_file_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").unwrap();
+        let address = Address::Unix(UnixName::Path(path.clone()));
+        let result = listen(&[address], Transport::UnixStream, &Options::default(), BACKLOG);
+        assert_eq!(result.unwrap_err().kind(), Kind::AddressInUse);
+        assert_eq!(std::fs::read(&path).unwrap(), b"data");
+    }
+}

@@ -1,0 +1,116 @@
+//! THE connection module: the nine operations of a socket (socket, bind, listen, accept, connect, `connect_ex`, send,
+//! recv, close) over TCP, UDP and unix sockets, and the only code of the program that sees `socket2`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `endpoint` | what a person types: `HOST:PORT`, `[v6]:PORT`, `unix:PATH` |
+//! | `resolve`  | from that to addresses, within a deadline |
+//! | `options`  | the socket flags, and the one function that applies them |
+//! | `socket`   | each system call once, timed and traced |
+//! | `dial`     | socket, bind, connect with a deadline; every attempt kept |
+//! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
+//! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
+//! | `datagram` | the same for datagrams |
+//! | `ready`    | sockets on an event loop: tokio's for serve, mio's for echo-bench |
+//! | `trace`    | every call as it happens |
+//! | `error`, `errno` | what failed: operation, target, time, errno |
+//! | `sys`      | the only `unsafe`: system calls that have no safe wrapper |
+//!
+//! It must not know a command, an exit status or a terminal.
+
+pub mod datagram;
+pub mod dial;
+pub mod endpoint;
+pub mod errno;
+pub mod error;
+pub mod listen;
+pub mod options;
+pub mod ready;
+pub mod resolve;
+pub mod socket;
+pub mod stream;
+mod sys;
+pub mod trace;
+
+use std::fmt;
+
+pub use dial::{Attempt, Dial, Dialed, Source, dial};
+pub use endpoint::{Address, Endpoint, Role, UnixName};
+pub use error::{Cause, Clock, Error, Kind, Op, Result};
+pub use listen::{Listener, listen};
+pub use options::Options;
+pub use ready::Driven;
+pub use resolve::{Query, Resolved, resolve};
+pub use socket::Socket;
+pub use stream::Conn;
+pub use sys::TcpInfo;
+
+/// The protocol that `-u` and `-U` choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A byte stream over IP.
+    Tcp,
+    /// Datagrams over IP.
+    Udp,
+    /// A byte stream on this machine.
+    UnixStream,
+    /// Datagrams on this machine.
+    UnixDatagram,
+}
+
+impl Transport {
+    /// Whether it carries a stream of bytes (and not single messages).
+    pub fn is_stream(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::UnixStream)
+    }
+
+    /// Whether its addresses are paths and not IP addresses.
+    pub fn is_unix(self) -> bool {
+        matches!(self, Transport::UnixStream | Transport::UnixDatagram)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::UnixStream => "unix",
+            Transport::UnixDatagram => "unix datagram",
+        })
+    }
+}
+
+/// The address family of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `AF_INET`
+    V4,
+    /// `AF_INET6`
+    V6,
+    /// `AF_UNIX`
+    Unix,
+}
+
+/// The families that `-4` and `-6` allow for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allowed {
+    /// IPv4 and IPv6.
+    #[default]
+    Any,
+    /// IPv4 only (`-4`).
+    V4,
+    /// IPv6 only (`-6`).
+    V6,
+}
+
+impl Allowed {
+    /// Whether an address of this family may be used.
+    pub fn admits(self, family: Family) -> bool {
+        match self {
+            Allowed::Any => true,
+            Allowed::V4 => family != Family::V6,
+            Allowed::V6 => family != Family::V4,
+        }
+    }
+}

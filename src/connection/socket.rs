@@ -1,0 +1,319 @@
+//! Each socket call once: retried on EINTR, timed and traced under the name of its manual page.
+//!
+//! Owns the descriptor and closes it. Must not know what a call is for: deadlines, fallbacks and error messages belong to
+//! its callers, which get the system's bare `io::Error`. Trade-off: the descriptor sits in an `Option` that only
+//! `drop` empties, so that close(2) is timed and traced like every other call, without `unsafe`.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, MaybeUninitSlice, Protocol, SockAddr, Type};
+
+use super::trace::{self, Returned, quoted};
+use super::{Address, Family, Transport, sys};
+
+/// An open socket, closed on drop.
+#[derive(Debug)]
+pub struct Socket(Option<socket2::Socket>);
+
+impl Returned for Socket {
+    fn number(&self) -> i64 {
+        self.id()
+    }
+}
+
+/// Calls again until a signal no longer interrupts.
+fn uninterrupted<T>(mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match run() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+impl Socket {
+    /// socket(2): non-blocking from its birth and closed on exec. `mptcp` asks for Multipath TCP (RFC 8684).
+    pub fn new(family: Family, transport: Transport, mptcp: bool) -> io::Result<Socket> {
+        let (domain, domain_name) = match family {
+            Family::V4 => (Domain::IPV4, "AF_INET"),
+            Family::V6 => (Domain::IPV6, "AF_INET6"),
+            Family::Unix => (Domain::UNIX, "AF_UNIX"),
+        };
+        let (kind, kind_name) =
+            if transport.is_stream() { (Type::STREAM, "SOCK_STREAM") } else { (Type::DGRAM, "SOCK_DGRAM") };
+        let protocol = if mptcp { Some(multipath()?) } else { None };
+        let protocol_name = if mptcp { ", IPPROTO_MPTCP" } else { "" };
+        trace::call(
+            "socket",
+            |_| format!("{domain_name}, {kind_name}{protocol_name}"),
+            || open_nonblocking(domain, kind, protocol),
+        )
+    }
+
+    /// The descriptor's number, as a trace shows it.
+    pub fn id(&self) -> i64 {
+        sys::id(self.raw())
+    }
+
+    /// For the options, which set and read what they like.
+    pub(super) fn raw(&self) -> &socket2::Socket {
+        match &self.0 {
+            Some(socket) => socket,
+            // Only `drop` empties the option, and nothing can call a method after that.
+            None => unreachable!("a socket is closed only on drop"),
+        }
+    }
+
+    /// Takes over a socket that an event loop has accepted.
+    #[cfg(windows)]
+    pub(super) fn adopt(socket: socket2::Socket) -> Socket {
+        Socket(Some(socket))
+    }
+
+    /// bind(2)
+    pub fn bind(&self, address: &Address) -> io::Result<()> {
+        let name = address.to_socket2()?;
+        trace::call("bind", |_| format!("{}, {address}", self.id()), || self.raw().bind(&name))
+    }
+
+    /// listen(2) with a queue of `backlog` connections.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        trace::call("listen", |_| format!("{}, {backlog}", self.id()), || self.raw().listen(backlog))
+    }
+
+    /// accept(2): the new socket, non-blocking, and its peer's address.
+    pub fn accept(&self) -> io::Result<(Socket, Address)> {
+        let shown = |accepted: Option<&(Socket, Address)>| match accepted {
+            Some((_, peer)) => format!("{}, {peer}", self.id()),
+            None => self.id().to_string(),
+        };
+        trace::call("accept", shown, || {
+            let (socket, peer) = uninterrupted(|| accept_nonblocking(self.raw()))?;
+            Ok((Socket(Some(socket)), Address::from_socket2(&peer)))
+        })
+    }
+
+    /// connect(2). On a non-blocking socket this may say that it is in progress; see `dial`.
+    pub fn connect(&self, address: &Address) -> io::Result<()> {
+        let name = address.to_socket2()?;
+        trace::call("connect", |_| format!("{}, {address}", self.id()), || self.raw().connect(&name))
+    }
+
+    /// The outcome of a connect that was in progress: `SO_ERROR`, cleared by reading it.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let shown = |error: Option<&(usize, Option<io::Error>)>| {
+            let pending = error.and_then(|(_, error)| error.as_ref()).and_then(io::Error::raw_os_error);
+            format!("{}, SOL_SOCKET, SO_ERROR, [{}]", self.id(), pending.map_or("0", super::errno::name))
+        };
+        trace::call("getsockopt", shown, || Ok((0, self.raw().take_error()?))).map(|(_, error)| error)
+    }
+
+    /// recv(2): the number of bytes received, 0 at the end of a stream.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = buffer.len();
+        let bytes = std::cell::RefCell::new(buffer);
+        let shown = |count: Option<&usize>| {
+            let bytes = bytes.borrow();
+            format!("{}, {}, {limit}", self.id(), quoted(&bytes[..count.copied().unwrap_or(0)]))
+        };
+        trace::call("recv", shown, || uninterrupted(|| self.raw().read(&mut bytes.borrow_mut())))
+    }
+
+    /// send(2): the number of bytes that the system took, which may be fewer than given.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let shown = |_: Option<&usize>| format!("{}, {}, {}", self.id(), quoted(bytes), bytes.len());
+        trace::call("send", shown, || uninterrupted(|| self.raw().write(bytes)))
+    }
+
+    /// recvfrom(2): the datagram's length, and its sender. `truncated` says that the buffer was too small for it.
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
+        let limit = buffer.len();
+        let id = self.id();
+        let shown = |received: Option<&Datagram>| match received {
+            Some(Datagram { length, from, .. }) => format!("{id}, {length} bytes, {limit}, {from}"),
+            None => format!("{id}, {limit}"),
+        };
+        trace::call("recvfrom", shown, || {
+            let (length, flags, from) = uninterrupted(|| {
+                self.raw().recv_from_vectored(&mut [MaybeUninitSlice::new(sys::as_uninit(buffer))])
+            })?;
+            Ok(Datagram { length, truncated: flags.is_truncated(), from: Address::from_socket2(&from) })
+        })
+    }
+
+    /// sendto(2): one datagram to `address`.
+    pub fn send_to(&self, bytes: &[u8], address: &Address) -> io::Result<usize> {
+        let name: SockAddr = address.to_socket2()?;
+        let shown = |_: Option<&usize>| format!("{}, {}, {}, {address}", self.id(), quoted(bytes), bytes.len());
+        trace::call("sendto", shown, || uninterrupted(|| self.raw().send_to(bytes, &name)))
+    }
+
+    /// shutdown(2) of one direction or both.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let name = match how {
+            Shutdown::Read => "SHUT_RD",
+            Shutdown::Write => "SHUT_WR",
+            Shutdown::Both => "SHUT_RDWR",
+        };
+        trace::call("shutdown", |_| format!("{}, {name}", self.id()), || self.raw().shutdown(how))
+    }
+
+    /// getsockname(2)
+    pub fn local_address(&self) -> io::Result<Address> {
+        self.name_of("getsockname", |socket| socket.local_addr())
+    }
+
+    /// getpeername(2)
+    pub fn peer_address(&self) -> io::Result<Address> {
+        self.name_of("getpeername", |socket| socket.peer_addr())
+    }
+
+    fn name_of(&self, call: &'static str, ask: impl Fn(&socket2::Socket) -> io::Result<SockAddr>) -> io::Result<Address> {
+        let shown = |name: Option<&((), Address)>| match name {
+            Some(((), address)) => format!("{}, {address}", self.id()),
+            None => self.id().to_string(),
+        };
+        trace::call(call, shown, || Ok(((), Address::from_socket2(&ask(self.raw())?)))).map(|((), address)| address)
+    }
+
+    /// Whether calls wait (`false`) or say EAGAIN (`true`).
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        let flag = i32::from(nonblocking);
+        trace::call("ioctl", |_| format!("{}, FIONBIO, [{flag}]", self.id()), || self.raw().set_nonblocking(nonblocking))
+    }
+}
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Something to receive, or to accept.
+    Readable,
+    /// Room to send, or the end of a connect.
+    Writable,
+}
+
+/// poll(2): waits until some of the sockets are ready, and says which; none when `timeout` has passed.
+pub fn wait_any(sockets: &[&Socket], interest: Interest, timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let (flags, name) = match interest {
+        Interest::Readable => (PollFlags::IN, "POLLIN"),
+        Interest::Writable => (PollFlags::OUT, "POLLOUT"),
+    };
+    let mut entries: Vec<PollFd> = sockets.iter().map(|socket| PollFd::new(*socket, flags)).collect();
+    let begun = Instant::now();
+    let shown = |_: Option<&usize>| {
+        let ids: Vec<String> = sockets.iter().map(|socket| socket.id().to_string()).collect();
+        let limit = timeout.map_or("-1".to_owned(), |timeout| format!("{} ms", timeout.as_millis()));
+        format!("{}, {name}, {limit}", ids.join(" "))
+    };
+    trace::call("poll", shown, || {
+        uninterrupted(|| {
+            // Interrupted or not, the whole wait is no longer than `timeout`.
+            let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            Ok(poll(&mut entries, left.as_ref())?)
+        })
+    })?;
+    Ok(entries.iter().map(|entry| !entry.revents().is_empty()).collect())
+}
+
+/// What recvfrom(2) tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// The bytes that were put into the buffer.
+    pub length: usize,
+    /// The rest of the datagram was cut off.
+    pub truncated: bool,
+    /// Who sent it.
+    pub from: Address,
+}
+
+impl Returned for Datagram {
+    fn number(&self) -> i64 {
+        self.length.number()
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one (getrlimit(2), `RLIMIT_NOFILE`), and says what it is now;
+/// none where there is no such limit.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        let soft = limit.current;
+        limit.current = limit.maximum;
+        // A refusal leaves the soft limit as it was.
+        if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft }
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// Linux can say all of it in socket(2) itself; elsewhere it takes calls of their own.
+fn open_nonblocking(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return socket2::Socket::new(domain, kind.nonblocking(), protocol).map(|socket| Socket(Some(socket)));
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let socket = socket2::Socket::new(domain, kind, protocol)?;
+        socket.set_nonblocking(true)?;
+        Ok(Socket(Some(socket)))
+    }
+}
+
+/// Multipath TCP, where there is one.
+fn multipath() -> io::Result<Protocol> {
+    #[cfg(target_os = "linux")]
+    return Ok(Protocol::MPTCP);
+    #[cfg(not(target_os = "linux"))]
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no Multipath TCP"))
+}
+
+/// Linux and FreeBSD have accept4(2); elsewhere the flag is set after the fact.
+fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<(socket2::Socket, SockAddr)> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let (socket, peer) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok((socket, peer))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(socket) = self.0.take() else { return };
+        let id = sys::id(&socket);
+        // close(2) on Linux frees the descriptor whatever it returns, and socket2 does not tell: there is nothing to do.
+        let _ = trace::call("close", |_| id.to_string(), || {
+            drop(socket);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Socket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.raw().as_fd()
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Socket {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        use std::os::fd::AsFd;
+        self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Socket {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.raw().as_socket()
+    }
+}

@@ -1,0 +1,148 @@
+//! A connected socket: recv, send, finish, abort, close; over TCP and unix streams, and over connected datagrams.
+//!
+//! Owns the two addresses and what the connection did. Must not know who relays, echoes or measures through it.
+//! Trade-off: errors are dressed (operation, peer, age of the connection) only when they happen, so that a call that
+//! succeeds costs the system call and nothing else.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::error::kind_of;
+use super::socket::{Interest, wait_any};
+use super::sys::{self, TcpInfo};
+use super::{Address, Clock, Error, Kind, Op, Result, Socket, Transport, options};
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct Conn {
+    socket: Socket,
+    transport: Transport,
+    local: Address,
+    peer: Address,
+    opened: Instant,
+    reply_timeout: OnceLock<Duration>,
+}
+
+impl Conn {
+    pub(super) fn new(socket: Socket, transport: Transport, local: Address, peer: Address) -> Conn {
+        Conn { socket, transport, local, peer, opened: Instant::now(), reply_timeout: OnceLock::new() }
+    }
+
+    /// Our end.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    /// The protocol.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// How long it has been open.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// For event loops, and for reading options back.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Makes calls wait, for the commands that give a connection threads of its own.
+    pub fn set_blocking(&self) -> Result<()> {
+        self.socket.set_nonblocking(false).map_err(|error| self.error(Op::Socket, error))
+    }
+
+    /// From now on a `recv` that waits this long is an error that names the reply clock. It can be set once.
+    pub fn set_reply_timeout(&self, timeout: Duration) -> Result<()> {
+        let timeout = *self.reply_timeout.get_or_init(|| timeout);
+        options::set_receive_timeout(&self.socket, timeout).map_err(|error| self.error(Op::Socket, error))
+    }
+
+    /// recv(2), waiting: what came, 0 at the end of a stream. On a datagram socket 0 is an empty datagram.
+    #[inline]
+    pub fn recv(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.socket.recv(buffer).map_err(|error| self.receive_error(error))
+    }
+
+    /// SO_RCVTIMEO says EAGAIN (Winsock: WSAETIMEDOUT) when its time is up.
+    #[cold]
+    fn receive_error(&self, error: io::Error) -> Error {
+        match (self.reply_timeout.get(), kind_of(&error)) {
+            (Some(waited), Kind::Busy | Kind::TimedOut) => Error::timed_out(Op::Receive, self, *waited, Clock::Reply),
+            _ => self.error(Op::Receive, error),
+        }
+    }
+
+    /// send(2), called until the system has taken every byte of a stream, or the one datagram.
+    pub fn send_all(&self, mut bytes: &[u8]) -> Result<()> {
+        loop {
+            let sent = self.socket.send(bytes).map_err(|error| self.error(Op::Send, error))?;
+            bytes = &bytes[sent..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Half-close: shutdown(2) of our direction. The peer sees the end of the stream and may go on talking.
+    pub fn finish(&self) -> Result<()> {
+        self.socket.shutdown(Shutdown::Write).map_err(|error| self.error(Op::Shutdown, error))
+    }
+
+    /// From now on its close is a RST: whatever is queued either way is thrown away, and the peer's next call fails with
+    /// ECONNRESET.
+    pub fn reset_on_close(&self) -> Result<()> {
+        options::reset_on_close(&self.socket).map_err(|error| self.error(Op::SetOption("linger=0".to_owned()), error))
+    }
+
+    /// Ends it with RST.
+    pub fn abort(self) -> Result<()> {
+        self.reset_on_close()
+    }
+
+    /// Ends it so that the peer has every byte we sent: FIN, then reads and drops what the peer still sends until its FIN
+    /// or until `patience` has passed. A close with unread input would be a RST (RFC 2525 section 2.17).
+    pub fn close_after_draining(self, patience: Duration) -> Result<()> {
+        self.finish()?;
+        let begun = Instant::now();
+        // What arrives now has no reader any more; the size only bounds the number of calls.
+        let mut unread = [0; 16 * 1024];
+        loop {
+            let left = patience.saturating_sub(begun.elapsed());
+            let ready = wait_any(&[&self.socket], Interest::Readable, Some(left));
+            if !ready.is_ok_and(|ready| ready == [true]) || matches!(self.socket.recv(&mut unread), Ok(0) | Err(_)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Bytes that the system has taken but the peer has not acknowledged; none where the system cannot tell.
+    pub fn unacknowledged_bytes(&self) -> Option<u64> {
+        if self.transport == Transport::Tcp { sys::unacknowledged_bytes(self.socket.raw()) } else { None }
+    }
+
+    /// What the kernel knows of it: none where there is no `TCP_INFO`.
+    pub fn info(&self) -> Option<TcpInfo> {
+        if self.transport == Transport::Tcp { sys::tcp_info(self.socket.raw()) } else { None }
+    }
+
+    /// A system error, dressed with the operation, the peer and the connection's age.
+    pub fn error(&self, op: Op, source: io::Error) -> Error {
+        Error::system(op, self, self.age(), source)
+    }
+}
+
+/// As error messages name it: `127.0.0.1:80 (tcp)`.
+impl std::fmt::Display for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.peer, self.transport)
+    }
+}

@@ -1,0 +1,203 @@
+//! System calls that have no safe wrapper. The only `unsafe` of the program, each use with the reason that it holds.
+//!
+//! Owns raw integers and kernel structures. Must not know what they are for: callers name, time and trace them.
+//! Trade-off: `tcp_info` is declared here, field by field from the kernel's own header, because the C libraries lag
+//! behind it and disagree; only the part that every kernel since 4.9 fills is declared.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use serde::Serialize;
+
+#[cfg(unix)]
+use super::ready::Watched;
+
+/// The descriptor's number; on Windows the handle's.
+pub(super) fn id(socket: &socket2::Socket) -> i64 {
+    #[cfg(unix)]
+    return i64::from(std::os::fd::AsRawFd::as_raw_fd(socket));
+    #[cfg(windows)]
+    return std::os::windows::io::AsRawSocket::as_raw_socket(socket) as i64;
+}
+
+/// A buffer as socket2 wants it for calls that also report the sender.
+pub(super) fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    let (pointer, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: `u8` and `MaybeUninit<u8>` have one layout, the borrow is exclusive and outlives the result. What could break
+    // is somebody writing an uninitialised byte through it: recvmsg(2), the one receiver, only writes bytes that arrived.
+    unsafe { std::slice::from_raw_parts_mut(pointer, length) }
+}
+
+/// getsockopt(2) of an `int`.
+#[cfg(unix)]
+pub(super) fn get_int(socket: &socket2::Socket, level: i32, name: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; `value` and `length` are live locals, and `length`
+    // says how much of `value` the kernel may write.
+    let result = unsafe { libc::getsockopt(descriptor, level, name, (&raw mut value).cast(), &raw mut length) };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// setsockopt(2) of an `int`.
+#[cfg(unix)]
+pub(super) fn set_int(socket: &socket2::Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads `length` bytes of a live local.
+    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const value).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bytes in the send queue that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)); none where the system cannot tell.
+pub(super) fn unacknowledged_bytes(socket: &socket2::Socket) -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let mut queued: libc::c_int = 0;
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed; TIOCOUTQ (SIOCOUTQ's number) writes one int.
+        let result = unsafe { libc::ioctl(descriptor, libc::TIOCOUTQ, &raw mut queued) };
+        (result == 0).then(|| u64::try_from(queued).unwrap_or(0))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+/// Lends an event loop the descriptor of what it holds.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(super) struct Held<W>(W);
+
+#[cfg(unix)]
+impl<W> Held<W> {
+    /// What it holds.
+    pub(super) fn get(&self) -> &W {
+        &self.0
+    }
+}
+
+#[cfg(unix)]
+impl<W: Watched> std::os::fd::AsRawFd for Held<W> {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.socket().as_raw_fd()
+    }
+}
+
+/// Registers a socket with the tokio runtime of this thread.
+#[cfg(unix)]
+pub(super) fn watch<W: Watched>(watched: W) -> io::Result<tokio::io::unix::AsyncFd<Held<W>>> {
+    // SAFETY: the descriptor must stay open, and be the same, for as long as it is registered. The two types that are
+    // `Watched` own their `Socket` and never replace it; a `Socket` closes its descriptor only when it is dropped; and
+    // `Held` gives nobody the means to take the socket out.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register(Held(watched))? })
+}
+
+/// What the kernel knows of a TCP connection (`TCP_INFO`, tcp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TcpInfo {
+    /// Smoothed round-trip time.
+    pub rtt_us: u32,
+    /// Its mean deviation.
+    pub rttvar_us: u32,
+    /// The smallest round-trip time seen.
+    pub min_rtt_us: u32,
+    /// Segments sent again, in all.
+    pub retransmitted_segments: u32,
+    /// The congestion window.
+    pub congestion_window_segments: u32,
+    /// The largest segment sent.
+    pub send_mss_bytes: u32,
+    /// The path's largest packet.
+    pub path_mtu_bytes: u32,
+    /// What the peer has acknowledged.
+    pub acknowledged_bytes: u64,
+    /// What has arrived.
+    pub received_bytes: u64,
+    /// The rate at which data was delivered lately.
+    pub delivery_rate_bytes_per_s: u64,
+}
+
+/// `struct tcp_info` of linux/tcp.h up to `tcpi_delivery_rate`, which Linux 4.9 added.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct KernelTcpInfo {
+    /// state, `ca_state`, retransmits, probes, backoff, options, window scales, flags.
+    states: [u8; 8],
+    rto: u32,
+    ato: u32,
+    snd_mss: u32,
+    rcv_mss: u32,
+    unacked: u32,
+    sacked: u32,
+    lost: u32,
+    retrans: u32,
+    fackets: u32,
+    last_data_sent: u32,
+    last_ack_sent: u32,
+    last_data_recv: u32,
+    last_ack_recv: u32,
+    pmtu: u32,
+    rcv_ssthresh: u32,
+    rtt: u32,
+    rttvar: u32,
+    snd_ssthresh: u32,
+    snd_cwnd: u32,
+    advmss: u32,
+    reordering: u32,
+    rcv_rtt: u32,
+    rcv_space: u32,
+    total_retrans: u32,
+    pacing_rate: u64,
+    max_pacing_rate: u64,
+    bytes_acked: u64,
+    bytes_received: u64,
+    segs_out: u32,
+    segs_in: u32,
+    notsent_bytes: u32,
+    min_rtt: u32,
+    data_segs_in: u32,
+    data_segs_out: u32,
+    delivery_rate: u64,
+}
+
+/// Asks the kernel about a TCP connection; none on other sockets, and on systems that have no `TCP_INFO`.
+pub(super) fn tcp_info(socket: &socket2::Socket) -> Option<TcpInfo> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let mut info = MaybeUninit::<KernelTcpInfo>::zeroed();
+        let mut length = size_of::<KernelTcpInfo>() as libc::socklen_t;
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel writes at most `length` bytes into
+        // `info`, which is that large.
+        let result = unsafe {
+            libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
+        };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: it was zeroed, and every bit pattern is a value of a struct of integers; an older kernel writes less.
+        let info = unsafe { info.assume_init() };
+        Some(TcpInfo {
+            rtt_us: info.rtt,
+            rttvar_us: info.rttvar,
+            min_rtt_us: info.min_rtt,
+            retransmitted_segments: info.total_retrans,
+            congestion_window_segments: info.snd_cwnd,
+            send_mss_bytes: info.snd_mss,
+            path_mtu_bytes: info.pmtu,
+            acknowledged_bytes: info.bytes_acked,
+            received_bytes: info.bytes_received,
+            delivery_rate_bytes_per_s: info.delivery_rate,
+        })
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        None
+    }
+}

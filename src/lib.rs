@@ -1,0 +1,138 @@
+//! sockkit: four commands over one connection module.
+//!
+//! # The map
+//!
+//! | where | what |
+//! |---|---|
+//! | `cli` | the command line: what was typed |
+//! | `commands/serve`, `connect`, `probe`, `echo_bench` | each makes a plan of its arguments, then carries it out |
+//! | `connection/` | sockets: endpoints, options, dial, listen, send, receive, trace, errors |
+//! | `relay` | two byte streams joined, and the half-close rules |
+//! | `histogram` | latencies recorded, merged, and their percentiles |
+//! | `completions` | the shells' scripts and the man pages |
+//! | `output` | the only printer |
+//! | `units` | durations, sizes, counts: read and printed |
+//! | `exit` | the table of exit statuses |
+//!
+//! From the command line to the work in two steps: clap's structs hold what was typed, and a command's `Plan` what it
+//! means. After the plan nothing can be a usage error.
+//!
+//! # The invariants
+//!
+//! A test reads the source and holds it to these.
+//!
+//! 1. `socket2` appears only under `connection/`.
+//! 2. Socket options are set only under `connection/options/`, by one function that knows family, kind and phase.
+//! 3. Nothing prints but `output`; nothing exits but `main`; there is no `println!`, which panics on a closed stdout.
+//! 4. clap appears only in `cli`, `completions`, `commands/` and `connection/options/`.
+//! 5. Commands match on the operation and kind of an error, never on a raw errno: the numbers live in
+//!    `connection/errno`, `connection/error` and `exit`.
+//! 6. Layers (the trace; later faults, TLS, recording) know nothing of the echo loop, the relay and the benchmark, nor
+//!    these of them; a layer that is off costs nothing.
+//! 7. `unsafe` appears only in `connection/sys`, each time with the reason that it holds.
+
+pub mod cli;
+pub mod commands {
+    //! The four commands: each turns its arguments into a plan, and carries it out.
+    pub mod connect;
+    pub mod echo_bench;
+    pub mod probe;
+    pub mod serve;
+}
+pub mod completions;
+pub mod connection;
+pub mod exit;
+pub mod histogram;
+pub mod output;
+pub mod relay;
+pub mod units;
+
+use std::ffi::OsString;
+use std::io;
+
+use anyhow::Context;
+use clap::Parser;
+
+use cli::{Cli, Command, UsageError};
+use commands::{connect, echo_bench, probe, serve};
+use connection::trace;
+use exit::Status;
+use output::{Output, Verbosity};
+
+/// Runs a command line to its end, and says how it ended. Every failure has been printed.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let output = cli.command.output_args().map_or(PLAIN, cli::OutputArgs::output);
+    match carry_out(&cli.command, output) {
+        Ok(status) => status,
+        Err(error) => report(&error, output),
+    }
+}
+
+/// How the commands print that have no flags for it.
+const PLAIN: Output = Output { json: false, verbosity: Verbosity::Normal, color: anstream::ColorChoice::Never };
+
+fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
+    if let Some(settings) = command.output_args().and_then(cli::OutputArgs::trace) {
+        let name = settings.file.clone().unwrap_or_default();
+        output.start_trace(&settings).with_context(|| format!("open trace file {}", name.display()))?;
+    }
+    let status = match command {
+        Command::Serve(args) => serve::run(args, output)?,
+        Command::Connect(args) => connect::run(args, output)?,
+        Command::Probe(args) => probe::run(args, output)?,
+        Command::EchoBench(args) => echo_bench::run(args, output)?,
+        Command::Completions { shell } => completions::print_script(*shell, output)?,
+        Command::Man { command } => completions::print_man(command.as_deref(), output)?,
+    };
+    trace::finish().context("write the trace")?;
+    Ok(status)
+}
+
+/// What clap has to say: help and version on stdout, usage errors on stderr.
+fn explain(error: &clap::Error) -> Status {
+    let status = if error.use_stderr() { Status::Usage } else { Status::Done };
+    match error.print() {
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => Status::Local,
+        _ => status,
+    }
+}
+
+/// Prints an error and finds its status.
+fn report(error: &anyhow::Error, output: Output) -> Status {
+    if let Some(failure) = error.downcast_ref::<connection::Error>() {
+        output.error(format_args!("{error:#}"), failure.hint());
+        return Status::of(failure.kind());
+    }
+    if error.is::<UsageError>() {
+        output.error(error, None);
+        return Status::Usage;
+    }
+    match error.downcast_ref::<io::Error>() {
+        // Whoever read our stdout has read enough: that is their good right, and no failure.
+        Some(failure) if failure.kind() == io::ErrorKind::BrokenPipe => Status::Done,
+        Some(failure) => {
+            output.error(describe(error, failure), None);
+            Status::Local
+        }
+        None => {
+            output.error(format_args!("{error:#}"), None);
+            Status::Local
+        }
+    }
+}
+
+/// A failed operation on a file or stream, in the grammar of the socket errors: `write stdout failed: No space left on
+/// device (ENOSPC, 28)`.
+fn describe(error: &anyhow::Error, failure: &io::Error) -> String {
+    let reason = match failure.raw_os_error() {
+        Some(number) => {
+            format!("{} ({}, {number})", connection::errno::words(failure), connection::errno::name(number))
+        }
+        None => failure.to_string(),
+    };
+    if error.chain().count() > 1 { format!("{error} failed: {reason}") } else { format!("write stdout failed: {reason}") }
+}

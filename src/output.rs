@@ -1,0 +1,285 @@
+//! The only printer: text and JSON lines on stdout, diagnostics on stderr, colour, progress, and safety from what peers send.
+//!
+//! Owns every byte that reaches a terminal, and whether it may be coloured. Must not know what is printed. Trade-off: it
+//! writes and flushes line by line, so that a reader sees each line when it happens; the one bulk stream of the program,
+//! `connect`'s, does not come through here.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::connection::trace;
+
+/// Good news.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// Bad news.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// What matters in a line.
+pub const STRONG: Style = Style::new().bold();
+
+/// How much is said on stderr. It never changes an exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// What a user expects to see.
+    Normal,
+    /// `-v`: what was done and found.
+    Verbose,
+}
+
+/// Where and how the trace of socket calls is written.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// A file; none is stderr.
+    pub file: Option<PathBuf>,
+    /// Text or JSON lines.
+    pub form: trace::Form,
+}
+
+/// How to print. Cheap to copy; it holds no stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// How much goes to stderr.
+    pub verbosity: Verbosity,
+    /// When stdout and stderr are coloured.
+    pub color: ColorChoice,
+}
+
+impl Output {
+    /// A line of the product on stdout, flushed: `record` as JSON, or `text`.
+    pub fn product(&self, record: &impl Serialize, text: impl Display) -> io::Result<()> {
+        self.print(if self.json { serde_json::to_string(record)? } else { text.to_string() })
+    }
+
+    /// Text on stdout, a newline added, flushed.
+    pub fn print(&self, text: impl Display) -> io::Result<()> {
+        let mut stdout = AutoStream::new(io::stdout(), self.choice(&io::stdout())).lock();
+        writeln!(stdout, "{text}")?;
+        stdout.flush()
+    }
+
+    /// A failure, always said, in one line, with its hint in a second.
+    pub fn error(&self, message: impl Display, hint: Option<&str>) {
+        let (bad, plain) = (BAD.render(), BAD.render_reset());
+        self.diagnose(format_args!("{bad}sockkit:{plain} {}", one_line(&message.to_string())));
+        if let Some(hint) = hint {
+            self.diagnose(format_args!("         hint: {hint}"));
+        }
+    }
+
+    /// What a user expects to be told, unless `--quiet`.
+    pub fn note(&self, message: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            self.diagnose(format_args!("{message}"));
+        }
+    }
+
+    /// What was asked for with `-v`.
+    pub fn detail(&self, message: impl Display) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.diagnose(format_args!("{message}"));
+        }
+    }
+
+    /// A record on stderr, for commands whose stdout belongs to the peer: JSON with `--json`, else text with `-v`.
+    pub fn verdict(&self, record: &impl Serialize, text: impl Display) {
+        match serde_json::to_string(record) {
+            Ok(json) if self.json => self.diagnose(format_args!("{json}")),
+            _ => self.detail(text),
+        }
+    }
+
+    fn diagnose(&self, line: std::fmt::Arguments<'_>) {
+        let mut stderr = AutoStream::new(io::stderr(), self.choice(&io::stderr())).lock();
+        // Where diagnostics cannot be written there is nowhere to say so, and the work must go on.
+        let _ = stderr.write_all(format!("{line}\n").as_bytes());
+    }
+
+    /// Colour on this stream? An explicit `--color` decides; else the terminal, NO_COLOR, CLICOLOR and TERM do.
+    fn choice(&self, stream: &impl anstream::stream::RawStream) -> ColorChoice {
+        match self.color {
+            ColorChoice::Auto => AutoStream::choice(stream),
+            decided => decided,
+        }
+    }
+
+    /// A bar on stderr that fills in `length`; none where no person is looking.
+    pub fn progress(&self, length: Duration) -> Option<ProgressBar> {
+        /// Often enough to look alive, seldom enough not to disturb what is measured.
+        const DRAWS_PER_SECOND: u8 = 4;
+        if self.json || self.verbosity == Verbosity::Quiet || !io::stderr().is_terminal() {
+            return None;
+        }
+        let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
+        let bar = ProgressBar::with_draw_target(Some(length.as_millis() as u64), target);
+        let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        Some(bar)
+    }
+
+    /// Starts `--trace`.
+    pub fn start_trace(&self, settings: &Trace) -> io::Result<()> {
+        let writer: Box<dyn Write + Send> = match &settings.file {
+            Some(path) => Box::new(File::create(path)?),
+            None => Box::new(io::stderr()),
+        };
+        trace::start(settings.form, writer);
+        Ok(())
+    }
+}
+
+/// Pairs as one line: `nodelay on, ttl 64`.
+pub fn list(pairs: &[(&'static str, String)]) -> String {
+    let words: Vec<String> = pairs.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    words.join(", ")
+}
+
+/// Stdin for bulk: unbuffered, so that what has come is there at once and large reads are not copied twice.
+pub fn bulk_stdin() -> io::Result<Box<dyn Read + Send>> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        Ok(Box::new(File::from(io::stdin().as_fd().try_clone_to_owned()?)))
+    }
+    #[cfg(not(unix))]
+    // Windows' console speaks UTF-16, which std's stdin turns into UTF-8.
+    Ok(Box::new(io::stdin()))
+}
+
+/// Stdout for a peer's bytes: exact to a pipe or file, escaped to a terminal unless `raw`.
+pub fn bulk_stdout(raw: bool) -> io::Result<Box<dyn Write + Send>> {
+    if io::stdout().is_terminal() && !raw {
+        return Ok(Box::new(Screen { incomplete: Vec::new() }));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        Ok(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+    }
+    #[cfg(not(unix))]
+    Ok(Box::new(io::stdout()))
+}
+
+/// A terminal that a peer's bytes cannot drive.
+struct Screen {
+    /// The beginning of a character whose other bytes have not come yet.
+    incomplete: Vec<u8>,
+}
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.incomplete.extend_from_slice(bytes);
+        let complete = complete_length(&self.incomplete);
+        let rest = self.incomplete.split_off(complete);
+        let text = for_terminal(&std::mem::replace(&mut self.incomplete, rest));
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+/// How many bytes are there without a character that is cut short at the end.
+fn complete_length(bytes: &[u8]) -> usize {
+    /// UTF-8's longest character has four bytes: only the last three can be the beginning of one.
+    const CUT_BYTES_MAX: usize = 3;
+    let tail = bytes.len() - bytes.len().min(CUT_BYTES_MAX);
+    for start in tail..bytes.len() {
+        if let Err(error) = std::str::from_utf8(&bytes[start..])
+            && error.valid_up_to() == 0
+            && error.error_len().is_none()
+        {
+            return start;
+        }
+    }
+    bytes.len()
+}
+
+/// The same text in one line, with nothing in it that could drive a terminal.
+pub fn one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
+        match character {
+            '\n' => line.push_str("\\n"),
+            _ if drives_terminal(character) => line.extend(character.escape_unicode()),
+            _ => line.push(character),
+        }
+        line
+    })
+}
+
+/// Bytes of a peer as a terminal may see them: newlines and tabs as they are, printable UTF-8 as it is, the rest escaped.
+pub fn for_terminal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' | '\t' => text.push(character),
+                _ if drives_terminal(character) => text.extend(character.escape_default()),
+                _ => text.push(character),
+            }
+        }
+        text.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    text
+}
+
+/// Control characters, and the invisible ones that reorder or hide text (Unicode TR 36 section 2.10).
+fn drives_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_drive_the_terminal() {
+        for (bytes, shown) in [
+            (&b"hello\n\tworld"[..], "hello\n\tworld"),
+            (b"\x1b[2J", "\\u{1b}[2J"),
+            (b"\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
+            (b"a\rb", "a\\rb"),
+            ("\u{202e}txt".as_bytes(), "\\u{202e}txt"),
+            ("gr\u{fc}n".as_bytes(), "gr\u{fc}n"),
+            (b"\xff\xfe", "\\xff\\xfe"),
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+        ] {
+            assert_eq!(for_terminal(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn a_character_that_is_cut_waits_for_its_rest() {
+        for (bytes, complete) in [
+            (&b"abc"[..], 3),
+            (&b"ab\xc3"[..], 2),
+            (&b"ab\xc3\xbc"[..], 4),
+            (&b"a\xe2\x82"[..], 1),
+            (&b"\xf0\x9f\x92"[..], 0),
+            (&b"a\xff"[..], 2),
+            (&b""[..], 0),
+        ] {
+            assert_eq!(complete_length(bytes), complete, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(one_line("a\nb\x1b[1m"), "a\\nb\\u{1b}[1m");
+    }
+}

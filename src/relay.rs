@@ -1,0 +1,245 @@
+//! Two byte streams joined: an input to the peer, the peer to an output; and the rules of when that ends.
+//!
+//! Owns the half-close rules. Must not know terminals, command lines or what the bytes mean. Trade-off: two threads with
+//! blocking calls, one a direction, because a runtime's stdin costs five times the copying; the input's thread may sit in
+//! read(2) for ever, so it is never joined: the process ends around it.
+//!
+//! | what happens | while | then |
+//! |---|---|---|
+//! | the input ends | on a stream | half-close, and go on until the peer finishes |
+//! | the input ends | on datagrams, or with `quit_after` | go on until the peer has been silent that long |
+//! | the peer finishes | the input has ended | done |
+//! | the peer finishes | the input is silent | done: nobody is there to answer |
+//! | the peer finishes | the input flows | go on until it ends or falls silent: the peer may have closed one half only |
+//! | the peer resets | any | failed, with what was not acknowledged |
+//! | a send fails | on a stream | take what still comes, then failed |
+//! | the output fails | any | failed |
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::datagram::DATAGRAM_BYTES_MAX;
+use crate::connection::{Conn, Error, Kind};
+
+/// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// The largest UDP payload over IPv4: what one read of the input may put into one datagram.
+const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// An input that has given nothing for so long when the peer finishes is silent. A pipe that flows pauses for microseconds.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// What the user may decide.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// How long the peer may be silent once the input has ended; none waits for the peer's end.
+    pub quit_after: Option<Duration>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The peer's FIN.
+    PeerFinished,
+    /// The peer was silent for `quit_after`.
+    PeerSilent,
+    /// The connection failed.
+    PeerFailed(Error),
+    /// The input could not be read.
+    InputFailed(io::Error),
+    /// The output could not be written.
+    OutputFailed(io::Error),
+}
+
+/// What was relayed, and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// Bytes from the peer.
+    pub received_bytes: u64,
+    /// Bytes to the peer: taken by the system.
+    pub sent_bytes: u64,
+    /// Whether the input was read to its end.
+    pub input_ended: bool,
+}
+
+enum Event {
+    InputEnded,
+    InputFailed(io::Error),
+    SendFailed(Error),
+    PeerFinished,
+    PeerFailed(Error),
+    OutputFailed(io::Error),
+}
+
+/// What the three threads see of each other.
+struct Progress {
+    begun: Instant,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    /// When something came last, in nanoseconds since `begun`.
+    received_at_ns: AtomicU64,
+    /// Since when the input is being waited for, likewise; `NOT_WAITING` while its bytes are being sent.
+    waiting_since_ns: AtomicU64,
+}
+
+const NOT_WAITING: u64 = u64::MAX;
+
+impl Progress {
+    fn now_ns(&self) -> u64 {
+        self.begun.elapsed().as_nanos() as u64
+    }
+
+    /// How long the input has been silent.
+    fn input_silence(&self) -> Duration {
+        let since = self.waiting_since_ns.load(Ordering::Acquire);
+        Duration::from_nanos(if since == NOT_WAITING { 0 } else { self.now_ns().saturating_sub(since) })
+    }
+
+    /// How long the peer has been silent.
+    fn peer_silence(&self) -> Duration {
+        Duration::from_nanos(self.now_ns().saturating_sub(self.received_at_ns.load(Ordering::Acquire)))
+    }
+}
+
+/// Joins the input to the peer and the peer to the output, until the rules say that it is over. The connection blocks.
+pub fn relay(
+    conn: Arc<Conn>,
+    input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+    rules: Rules,
+) -> Outcome {
+    let progress = Arc::new(Progress {
+        begun: Instant::now(),
+        received_bytes: AtomicU64::new(0),
+        sent_bytes: AtomicU64::new(0),
+        received_at_ns: AtomicU64::new(0),
+        waiting_since_ns: AtomicU64::new(0),
+    });
+    let (events, happened) = mpsc::channel();
+    let (sender, sending, sending_events) = (conn.clone(), progress.clone(), events.clone());
+    thread::spawn(move || send_input(&sender, input, &sending, &sending_events));
+    let (receiver, receiving) = (conn.clone(), progress.clone());
+    thread::spawn(move || receive_output(&receiver, output, &receiving, &events));
+    let mut supervisor = Supervisor { progress: &progress, rules, input_ended: false, peer_finished: false, failed: None };
+    let ended = supervisor.watch(&happened);
+    Outcome {
+        ended,
+        received_bytes: progress.received_bytes.load(Ordering::Acquire),
+        sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
+        input_ended: supervisor.input_ended,
+    }
+}
+
+/// The input to the peer, then a half-close.
+fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress, events: &Sender<Event>) {
+    let mut block = vec![0; if conn.transport().is_stream() { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
+    let event = loop {
+        progress.waiting_since_ns.store(progress.now_ns(), Ordering::Release);
+        let read = input.read(&mut block);
+        progress.waiting_since_ns.store(NOT_WAITING, Ordering::Release);
+        match read {
+            Ok(0) => break Event::InputEnded,
+            Ok(count) => match conn.send_all(&block[..count]) {
+                Ok(()) => progress.sent_bytes.fetch_add(count as u64, Ordering::AcqRel),
+                Err(error) => break Event::SendFailed(error),
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => break Event::InputFailed(error),
+        };
+    };
+    if conn.transport().is_stream() {
+        // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
+        let _ = conn.finish();
+    }
+    // The supervisor may have gone, and then nobody asks any more.
+    let _ = events.send(event);
+}
+
+/// The peer to the output, to the peer's end.
+fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress, events: &Sender<Event>) {
+    let is_stream = conn.transport().is_stream();
+    let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
+    let event = loop {
+        match conn.recv(&mut block) {
+            Ok(0) if is_stream => break Event::PeerFinished,
+            Ok(count) => {
+                progress.received_at_ns.store(progress.now_ns(), Ordering::Release);
+                progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
+                if let Err(error) = output.write_all(&block[..count]) {
+                    break Event::OutputFailed(error);
+                }
+            }
+            Err(error) => break Event::PeerFailed(error),
+        }
+    };
+    let _ = events.send(event);
+}
+
+/// Applies the rules.
+struct Supervisor<'a> {
+    progress: &'a Progress,
+    rules: Rules,
+    input_ended: bool,
+    peer_finished: bool,
+    /// Why what the input still gives cannot be sent.
+    failed: Option<Ended>,
+}
+
+impl Supervisor<'_> {
+    fn watch(&mut self, happened: &Receiver<Event>) -> Ended {
+        loop {
+            let event = match self.patience() {
+                None => happened.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(patience) => happened.recv_timeout(patience),
+            };
+            let ended = match event {
+                Ok(event) => self.judge(event),
+                // Time may have been given since: then there is patience again.
+                Err(RecvTimeoutError::Timeout) if self.patience() != Some(Duration::ZERO) => None,
+                Err(_) if self.peer_finished => Some(Ended::PeerFinished),
+                Err(_) => Some(Ended::PeerSilent),
+            };
+            if let Some(ended) = ended {
+                return self.failed.take().unwrap_or(ended);
+            }
+        }
+    }
+
+    fn judge(&mut self, event: Event) -> Option<Ended> {
+        match event {
+            Event::InputEnded => self.input_ended = true,
+            Event::InputFailed(error) => {
+                self.input_ended = true;
+                self.failed = Some(Ended::InputFailed(error));
+            }
+            Event::SendFailed(error) => {
+                let is_final = error.kind() == Kind::Refused;
+                self.input_ended = true;
+                self.failed = Some(Ended::PeerFailed(error));
+                // An ICMP refusal of a datagram; on a stream the receiving side comes to its end by itself.
+                return is_final.then_some(Ended::PeerFinished);
+            }
+            Event::PeerFinished => self.peer_finished = true,
+            Event::PeerFailed(error) => return Some(Ended::PeerFailed(error)),
+            Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
+        }
+        (self.peer_finished && self.input_ended).then_some(Ended::PeerFinished)
+    }
+
+    /// How long nothing may happen before it is over; none is for ever.
+    fn patience(&self) -> Option<Duration> {
+        if self.peer_finished {
+            return Some(SILENCE.saturating_sub(self.progress.input_silence()));
+        }
+        let quit_after = self.rules.quit_after.filter(|_| self.input_ended)?;
+        Some(quit_after.saturating_sub(self.progress.peer_silence()))
+    }
+}
