@@ -65,7 +65,9 @@ fn with_zsh_interfaces(script: &str, option: &str) -> String {
     let start = format!("'*--{option}=[");
     let start_once = format!("'--{option}=[");
     let with = |line: &str| match line.strip_suffix(":_default' \\") {
-        Some(head) if line.starts_with(&start) || line.starts_with(&start_once) => format!("{head}:_net_interfaces' \\\n"),
+        Some(head) if line.starts_with(&start) || line.starts_with(&start_once) => {
+            format!("{head}:_net_interfaces' \\\n")
+        }
         _ => format!("{line}\n"),
     };
     script.lines().map(with).collect()
@@ -90,7 +92,8 @@ fn man(name: Option<&str>) -> Result<String> {
     let command = match name {
         None => command,
         Some(name) => {
-            let known: Vec<&str> = command.get_subcommands().filter(|known| !known.is_hide_set()).map(clap::Command::get_name).collect();
+            let known: Vec<&str> =
+                command.get_subcommands().filter(|known| !known.is_hide_set()).map(clap::Command::get_name).collect();
             let unknown = || UsageError(format!("no page for \"{name}\": the commands are {}", known.join(", ")));
             command.find_subcommand(name).ok_or_else(unknown)?.clone()
         }

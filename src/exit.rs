@@ -123,7 +123,8 @@ pub fn help() -> String {
 
 /// The same for `probe`, whose statuses are `connect_ex`'s.
 pub fn probe_help() -> String {
-    let mut text = String::from("Exit status, as connect_ex returns it: 0, or the errno of the first target that failed:\n");
+    let mut text =
+        String::from("Exit status, as connect_ex returns it: 0, or the errno of the first target that failed:\n");
     for (number, meaning) in [
         ("0", "every target is open"),
         ("111", "ECONNREFUSED: nothing listens there"),

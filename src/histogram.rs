@@ -72,9 +72,8 @@ impl Histogram {
 
     /// The latency that `percent` of the messages did not exceed; none where fewer than ten samples lie beyond it.
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
-        (self.count() >= samples_needed(percent)).then(|| {
-            Duration::from_nanos(self.recorded.value_at_percentile(percent).min(self.recorded.max()))
-        })
+        (self.count() >= samples_needed(percent))
+            .then(|| Duration::from_nanos(self.recorded.value_at_percentile(percent).min(self.recorded.max())))
     }
 }
 

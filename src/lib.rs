@@ -134,5 +134,9 @@ fn describe(error: &anyhow::Error, failure: &io::Error) -> String {
         }
         None => failure.to_string(),
     };
-    if error.chain().count() > 1 { format!("{error} failed: {reason}") } else { format!("write stdout failed: {reason}") }
+    if error.chain().count() > 1 {
+        format!("{error} failed: {reason}")
+    } else {
+        format!("write stdout failed: {reason}")
+    }
 }

@@ -127,7 +127,8 @@ pub fn relay(
     thread::spawn(move || send_input(&sender, input, &sending, &sending_events));
     let (receiver, receiving) = (conn.clone(), progress.clone());
     thread::spawn(move || receive_output(&receiver, output, &receiving, &events));
-    let mut supervisor = Supervisor { progress: &progress, rules, input_ended: false, peer_finished: false, failed: None };
+    let mut supervisor =
+        Supervisor { progress: &progress, rules, input_ended: false, peer_finished: false, failed: None };
     let ended = supervisor.watch(&happened);
     Outcome {
         ended,

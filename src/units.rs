@@ -13,11 +13,7 @@ const LONGEST: Duration = Duration::from_secs(31_557_600);
 
 /// Reads a duration: a bare number is seconds (`3`, `0.5`), anything else is humantime's (`500ms`, `1m30s`, `5us`).
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = |why: &str| {
-        Err(format!(
-            "{text:?} is not a duration: {why}, for example 3 (seconds), 500ms or 1m30s"
-        ))
-    };
+    let refuse = |why: &str| Err(format!("{text:?} is not a duration: {why}, for example 3 (seconds), 500ms or 1m30s"));
     if text.starts_with('-') {
         return refuse("it cannot be negative");
     }
@@ -56,9 +52,7 @@ fn with_units(text: &str) -> Result<Duration, String> {
             }
             other => other.to_string(),
         })?;
-        total = total
-            .checked_add(duration)
-            .ok_or_else(|| "longer than a year".to_owned())?;
+        total = total.checked_add(duration).ok_or_else(|| "longer than a year".to_owned())?;
         rest = after;
         if rest.is_empty() {
             return Ok(total);
@@ -74,12 +68,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     if number.is_empty() {
         return Err(refuse("a whole number is needed"));
     }
-    let factor: u64 = match unit
-        .strip_suffix(['B', 'b'])
-        .unwrap_or(unit)
-        .to_ascii_lowercase()
-        .as_str()
-    {
+    let factor: u64 = match unit.strip_suffix(['B', 'b']).unwrap_or(unit).to_ascii_lowercase().as_str() {
         "" => 1,
         "k" => 1000,
         "m" => 1000 * 1000,
@@ -242,14 +231,8 @@ mod tests {
         ] {
             let error = parse_duration(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
-            assert!(
-                error.starts_with(&format!("{text:?} is not a duration")),
-                "{text}: {error}"
-            );
-            assert!(
-                error.ends_with("for example 3 (seconds), 500ms or 1m30s"),
-                "{text}: {error}"
-            );
+            assert!(error.starts_with(&format!("{text:?} is not a duration")), "{text}: {error}");
+            assert!(error.ends_with("for example 3 (seconds), 500ms or 1m30s"), "{text}: {error}");
         }
     }
 
@@ -349,13 +332,9 @@ mod tests {
         ] {
             assert_eq!(Size(bytes).to_string(), expected);
         }
-        for (count, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1 000"),
-            (64_466, "64 466"),
-            (12_345_678, "12 345 678"),
-        ] {
+        for (count, expected) in
+            [(0, "0"), (999, "999"), (1_000, "1 000"), (64_466, "64 466"), (12_345_678, "12 345 678")]
+        {
             assert_eq!(Count(count).to_string(), expected);
         }
     }

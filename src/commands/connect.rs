@@ -203,8 +203,11 @@ fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
         Ended::OutputFailed(error) => Err(error).context("write stdout"),
         Ended::PeerFailed(error) => {
             let unacknowledged = conn.unacknowledged_bytes().filter(|bytes| *bytes > 0);
-            let lost = unacknowledged.map_or(String::new(), |bytes| format!(", of which {bytes} were not acknowledged"));
-            Err(error.told(format!("{} bytes received, {} sent{lost}", outcome.received_bytes, outcome.sent_bytes)).into())
+            let lost =
+                unacknowledged.map_or(String::new(), |bytes| format!(", of which {bytes} were not acknowledged"));
+            Err(error
+                .told(format!("{} bytes received, {} sent{lost}", outcome.received_bytes, outcome.sent_bytes))
+                .into())
         }
     }
 }

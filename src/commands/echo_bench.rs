@@ -175,12 +175,8 @@ impl Plan {
     /// Dials every connection, before any clock starts.
     fn connect(&self, addresses: &[Address]) -> Result<Vec<Conn>> {
         let source = Source::default();
-        let plan = Dial {
-            transport: self.transport,
-            options: &self.options,
-            source: &source,
-            timeout: self.connect_timeout,
-        };
+        let plan =
+            Dial { transport: self.transport, options: &self.options, source: &source, timeout: self.connect_timeout };
         let one = |_| Ok(dial(addresses, &plan).map_err(crate::connection::dial::Failed::into_error)?.conn);
         (0..self.connections).map(one).collect()
     }

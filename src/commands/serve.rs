@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use crate::cli::{OutputArgs, TransportArgs, UsageError, cores};
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
-use engine::{Ending, Settings};
 use crate::exit::Status;
 use crate::output::Output;
 use crate::units::parse_duration;
+use engine::{Ending, Settings};
 
 pub use embedded::Embedded;
 
@@ -168,7 +168,9 @@ fn signals() -> Result<engine::Stops> {
         let _runtime = runtime.enter();
         Signals::new().context("listen for signals")?
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(signals.become_wishes(wish)))?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(signals.become_wishes(wish)))?;
     Ok(wishes)
 }
 

@@ -115,8 +115,10 @@ enum Progress {
 /// Connects to the first address that answers. The addresses are raced as RFC 8305 has it: each gets a start of 250 ms
 /// before the next, and a failure starts the next at once.
 pub fn dial(addresses: &[Address], plan: &Dial) -> std::result::Result<Dialed, Failed> {
-    let attempts = addresses.iter().map(|address| Attempt { address: address.clone(), elapsed: Duration::ZERO, error: None });
-    let mut race = Race { plan, attempts: attempts.collect(), pending: Vec::new(), started: 0, last_start: Instant::now() };
+    let attempts =
+        addresses.iter().map(|address| Attempt { address: address.clone(), elapsed: Duration::ZERO, error: None });
+    let mut race =
+        Race { plan, attempts: attempts.collect(), pending: Vec::new(), started: 0, last_start: Instant::now() };
     while race.started < race.attempts.len() || !race.pending.is_empty() {
         if let Some(conn) = race.step() {
             race.attempts.truncate(race.started);

@@ -84,16 +84,11 @@ impl Endpoint {
             [host, port] => {
                 let (host, port) = (host.as_ref(), port.as_ref());
                 if unix_text(host, transport_is_unix).is_some() {
-                    return Err(format!(
-                        "{host:?} names a unix socket, which has no port: leave out {port:?}"
-                    ));
+                    return Err(format!("{host:?} names a unix socket, which has no port: leave out {port:?}"));
                 }
                 parse_two_words(host, port, role)
             }
-            _ => Err(format!(
-                "{} words do not make one place: write HOST:PORT or HOST PORT",
-                words.len()
-            )),
+            _ => Err(format!("{} words do not make one place: write HOST:PORT or HOST PORT", words.len())),
         }
     }
 }
@@ -121,17 +116,13 @@ fn parse_unix(text: &str) -> Result<UnixName, String> {
         Some("") => return Err("the abstract name \"@\" is empty: write unix:@NAME".to_owned()),
         Some(name) if ABSTRACT_NAMES => UnixName::Abstract(name.as_bytes().to_vec()),
         Some(_) => {
-            return Err(format!(
-                "abstract unix names such as {text:?} exist on Linux only: use a path"
-            ));
+            return Err(format!("abstract unix names such as {text:?} exist on Linux only: use a path"));
         }
         None => UnixName::Path(PathBuf::from(text)),
     };
     let bytes = text.strip_prefix('@').unwrap_or(text).len();
     if bytes > LONGEST_UNIX_NAME {
-        return Err(format!(
-            "the unix name {text:?} is too long: {bytes} bytes, the limit is {LONGEST_UNIX_NAME}"
-        ));
+        return Err(format!("the unix name {text:?} is too long: {bytes} bytes, the limit is {LONGEST_UNIX_NAME}"));
     }
     Ok(name)
 }
@@ -160,14 +151,9 @@ fn parse_one_word(word: &str, role: Role) -> Result<Endpoint, String> {
         };
         let host = parse_bracketed(inside)?;
         return match after.strip_prefix(':') {
-            Some(port) => Ok(Endpoint::Inet {
-                host,
-                port: parse_port(port, word, role)?,
-            }),
+            Some(port) => Ok(Endpoint::Inet { host, port: parse_port(port, word, role)? }),
             None if after.is_empty() => Err(format!("no port in {word:?}: write {word}:PORT")),
-            None => Err(format!(
-                "{after:?} after the bracket in {word:?}: write [{inside}]:PORT"
-            )),
+            None => Err(format!("{after:?} after the bracket in {word:?}: write [{inside}]:PORT")),
         };
     }
     let Some((host, port)) = word.rsplit_once(':') else {
@@ -177,9 +163,7 @@ fn parse_one_word(word: &str, role: Role) -> Result<Endpoint, String> {
         // `::1:80` is also an address of its own, so neither reading is taken.
         Some(_) => {
             let port = parse_port(port, word, role)?;
-            return Err(format!(
-                "{word:?} can be read in two ways: write [{host}]:{port} or {host} {port}"
-            ));
+            return Err(format!("{word:?} can be read in two ways: write [{host}]:{port} or {host} {port}"));
         }
         None if parse_v6(word).is_some() => {
             return Err(format!("no port in {word:?}: write [{word}]:PORT or {word} PORT"));
@@ -187,20 +171,14 @@ fn parse_one_word(word: &str, role: Role) -> Result<Endpoint, String> {
         None if host.is_empty() => Host::Unspecified,
         None => parse_host(host)?,
     };
-    Ok(Endpoint::Inet {
-        host,
-        port: parse_port(port, word, role)?,
-    })
+    Ok(Endpoint::Inet { host, port: parse_port(port, word, role)? })
 }
 
 /// Reads a word without a colon: it can only be a port, and only as a number, since a name would rather be a host.
 fn parse_lone_port(word: &str, role: Role) -> Result<Endpoint, String> {
     let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Endpoint::Inet {
-            host: Host::Unspecified,
-            port: parse_port(word, word, role)?,
-        });
+        return Ok(Endpoint::Inet { host: Host::Unspecified, port: parse_port(word, word, role)? });
     }
     parse_host(word)?;
     Err(format!("no port in {word:?}: write {word}:PORT"))
@@ -219,10 +197,7 @@ fn parse_two_words(host: &str, port: &str, role: Role) -> Result<Endpoint, Strin
             None => parse_host(host)?,
         },
     };
-    Ok(Endpoint::Inet {
-        host,
-        port: parse_port(port, port, role)?,
-    })
+    Ok(Endpoint::Inet { host, port: parse_port(port, port, role)? })
 }
 
 /// Reads what stands in brackets: an IPv6 address, with or without a zone.
@@ -244,17 +219,10 @@ fn parse_host(text: &str) -> Result<Host, String> {
     if text.is_empty() {
         return Err("the host is empty: write a name, an address, or :PORT for this machine".to_owned());
     }
-    if let Some(odd) = text
-        .chars()
-        .find(|&c| c.is_control() || c.is_whitespace() || ":/@[]".contains(c))
-    {
-        return Err(format!(
-            "{odd:?} cannot be in a host name such as {text:?}: write HOST:PORT or [ADDRESS]:PORT"
-        ));
+    if let Some(odd) = text.chars().find(|&c| c.is_control() || c.is_whitespace() || ":/@[]".contains(c)) {
+        return Err(format!("{odd:?} cannot be in a host name such as {text:?}: write HOST:PORT or [ADDRESS]:PORT"));
     }
-    Ok(text
-        .parse()
-        .map_or_else(|_| Host::Name(text.to_owned()), |v4| Host::Ip(IpAddr::V4(v4))))
+    Ok(text.parse().map_or_else(|_| Host::Name(text.to_owned()), |v4| Host::Ip(IpAddr::V4(v4))))
 }
 
 /// Reads a port number or a service name; `within` is the whole word, for the message.
@@ -262,11 +230,7 @@ fn parse_port(text: &str, within: &str, role: Role) -> Result<Port, String> {
     if text.is_empty() {
         return Err(format!("no port in {within:?}: write {within}PORT"));
     }
-    let range = if role == Role::Listen {
-        "0 to 65535"
-    } else {
-        "1 to 65535"
-    };
+    let range = if role == Role::Listen { "0 to 65535" } else { "1 to 65535" };
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return match (text.parse(), role) {
             (Ok(0), Role::Connect) => Err("port 0 is only for listening: there the system chooses one".to_owned()),
@@ -278,9 +242,7 @@ fn parse_port(text: &str, within: &str, role: Role) -> Result<Port, String> {
     let is_service = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !is_service {
-        return Err(format!(
-            "port {text:?} is neither a number ({range}) nor a service name such as http"
-        ));
+        return Err(format!("port {text:?} is neither a number ({range}) nor a service name such as http"));
     }
     Ok(Port::Service(text.to_owned()))
 }
@@ -328,10 +290,7 @@ impl fmt::Display for Endpoint {
     /// One form for each place, which reads back as the same place (but for a host named `unix`, and escapes).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Endpoint::Inet {
-                host: host @ (Host::Ip(IpAddr::V6(_)) | Host::Scoped(..)),
-                port,
-            } => {
+            Endpoint::Inet { host: host @ (Host::Ip(IpAddr::V6(_)) | Host::Scoped(..)), port } => {
                 write!(f, "[{host}]:{port}")
             }
             Endpoint::Inet { host, port } => write!(f, "{host}:{port}"),
@@ -422,10 +381,7 @@ fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
 /// Abstract names exist on Linux only.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn abstract_address(_name: &[u8]) -> io::Result<SockAddr> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "abstract unix names exist on Linux only",
-    ))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "abstract unix names exist on Linux only"))
 }
 
 /// The unix name in an address; an address without one, or of length 0 as recvfrom(2) may give, is unnamed.
@@ -501,61 +457,28 @@ mod tests {
     fn a_place_without_a_usable_host_is_refused_with_a_way_out() {
         for (words, expected) in [
             (&[""][..], "the place is empty: write HOST:PORT"),
-            (
-                &["::1:80"],
-                "\"::1:80\" can be read in two ways: write [::1]:80 or ::1 80",
-            ),
-            (
-                &["fe80::1%lo:80"],
-                "\"fe80::1%lo:80\" can be read in two ways: write [fe80::1%lo]:80 or fe80::1%lo 80",
-            ),
+            (&["::1:80"], "\"::1:80\" can be read in two ways: write [::1]:80 or ::1 80"),
+            (&["fe80::1%lo:80"], "\"fe80::1%lo:80\" can be read in two ways: write [fe80::1%lo]:80 or fe80::1%lo 80"),
             (&["[::1"], "no closing bracket in \"[::1\": write [ADDRESS]:PORT"),
-            (
-                &["[::1]80"],
-                "\"80\" after the bracket in \"[::1]80\": write [::1]:PORT",
-            ),
+            (&["[::1]80"], "\"80\" after the bracket in \"[::1]80\": write [::1]:PORT"),
             (&["[]:80"], "\"\" in brackets is not an IPv6 address, such as ::1"),
             (&["[]", "80"], "\"\" in brackets is not an IPv6 address, such as ::1"),
-            (
-                &["[127.0.0.1]:80"],
-                "\"127.0.0.1\" in brackets is not an IPv6 address, such as ::1",
-            ),
-            (
-                &["[::1%]:80"],
-                "\"::1%\" in brackets is not an IPv6 address, such as ::1",
-            ),
-            (
-                &["", "80"],
-                "the host is empty: write a name, an address, or :PORT for this machine",
-            ),
-            (
-                &["a b:80"],
-                "' ' cannot be in a host name such as \"a b\": write HOST:PORT or [ADDRESS]:PORT",
-            ),
+            (&["[127.0.0.1]:80"], "\"127.0.0.1\" in brackets is not an IPv6 address, such as ::1"),
+            (&["[::1%]:80"], "\"::1%\" in brackets is not an IPv6 address, such as ::1"),
+            (&["", "80"], "the host is empty: write a name, an address, or :PORT for this machine"),
+            (&["a b:80"], "' ' cannot be in a host name such as \"a b\": write HOST:PORT or [ADDRESS]:PORT"),
             (
                 &["a\u{1b}:80"],
                 "'\\u{1b}' cannot be in a host name such as \"a\\u{1b}\": write HOST:PORT or [ADDRESS]:PORT",
             ),
-            (
-                &["a:b:80"],
-                "':' cannot be in a host name such as \"a:b\": write HOST:PORT or [ADDRESS]:PORT",
-            ),
-            (
-                &["a:80", "80"],
-                "':' cannot be in a host name such as \"a:80\": write HOST:PORT or [ADDRESS]:PORT",
-            ),
+            (&["a:b:80"], "':' cannot be in a host name such as \"a:b\": write HOST:PORT or [ADDRESS]:PORT"),
+            (&["a:80", "80"], "':' cannot be in a host name such as \"a:80\": write HOST:PORT or [ADDRESS]:PORT"),
             (&["http://a:80/"], "\"http://a:80/\" is a URL: write only HOST:PORT"),
             (&["http://a"], "\"http://a\" is a URL: write only HOST:PORT"),
             (&["unix:\0a"], "the unix name \"\\0a\" contains a NUL byte"),
             (&["unix:"], "the path of a unix socket is empty: write unix:PATH"),
-            (
-                &["/run/a", "80"],
-                "\"/run/a\" names a unix socket, which has no port: leave out \"80\"",
-            ),
-            (
-                &["a", "80", "81"],
-                "3 words do not make one place: write HOST:PORT or HOST PORT",
-            ),
+            (&["/run/a", "80"], "\"/run/a\" names a unix socket, which has no port: leave out \"80\""),
+            (&["a", "80", "81"], "3 words do not make one place: write HOST:PORT or HOST PORT"),
             (&[], "0 words do not make one place: write HOST:PORT or HOST PORT"),
         ] {
             assert_eq!(read(words), Err(expected.to_owned()), "{words:?}");
@@ -574,30 +497,12 @@ mod tests {
             (&["[::1]:"], "no port in \"[::1]:\": write [::1]:PORT"),
             (&["127.0.0.1:70000"], "port \"70000\" is out of range: 1 to 65535"),
             (&["127.0.0.1:65536"], "port \"65536\" is out of range: 1 to 65535"),
-            (
-                &["a:99999999999999999999"],
-                "port \"99999999999999999999\" is out of range: 1 to 65535",
-            ),
-            (
-                &[":-1"],
-                "port \"-1\" is neither a number (1 to 65535) nor a service name such as http",
-            ),
-            (
-                &["-1"],
-                "port \"-1\" is neither a number (1 to 65535) nor a service name such as http",
-            ),
-            (
-                &["a:+80"],
-                "port \"+80\" is neither a number (1 to 65535) nor a service name such as http",
-            ),
-            (
-                &["a:80x"],
-                "port \"80x\" is neither a number (1 to 65535) nor a service name such as http",
-            ),
-            (
-                &["a:ht tp"],
-                "port \"ht tp\" is neither a number (1 to 65535) nor a service name such as http",
-            ),
+            (&["a:99999999999999999999"], "port \"99999999999999999999\" is out of range: 1 to 65535"),
+            (&[":-1"], "port \"-1\" is neither a number (1 to 65535) nor a service name such as http"),
+            (&["-1"], "port \"-1\" is neither a number (1 to 65535) nor a service name such as http"),
+            (&["a:+80"], "port \"+80\" is neither a number (1 to 65535) nor a service name such as http"),
+            (&["a:80x"], "port \"80x\" is neither a number (1 to 65535) nor a service name such as http"),
+            (&["a:ht tp"], "port \"ht tp\" is neither a number (1 to 65535) nor a service name such as http"),
             (&["a", ""], "the port after \"a\" is empty: write HOST PORT"),
             (&["a:0"], "port 0 is only for listening: there the system chooses one"),
         ] {
@@ -608,38 +513,19 @@ mod tests {
     #[test]
     fn port_zero_is_a_place_to_listen_at() {
         let endpoint = Endpoint::parse(&[":0"], Role::Listen, false);
-        assert_eq!(
-            endpoint,
-            Ok(Endpoint::Inet {
-                host: Host::Unspecified,
-                port: Port::Number(0)
-            })
-        );
+        assert_eq!(endpoint, Ok(Endpoint::Inet { host: Host::Unspecified, port: Port::Number(0) }));
         let error = Endpoint::parse(&[":65536"], Role::Listen, false).unwrap_err();
         assert_eq!(error, "port \"65536\" is out of range: 0 to 65535");
     }
 
     #[test]
     fn with_a_unix_transport_any_word_is_a_path() {
-        for (word, expected) in [
-            ("a", "unix:a"),
-            ("a:80", "unix:a:80"),
-            ("unix:a", "unix:a"),
-            ("80", "unix:80"),
-        ] {
+        for (word, expected) in [("a", "unix:a"), ("a:80", "unix:a:80"), ("unix:a", "unix:a"), ("80", "unix:80")] {
             let endpoint = Endpoint::parse(&[word], Role::Connect, true).unwrap();
             assert_eq!(endpoint.to_string(), expected);
         }
-        assert!(
-            Endpoint::parse(&[""], Role::Connect, true)
-                .unwrap_err()
-                .contains("empty")
-        );
-        assert!(
-            Endpoint::parse(&["a", "80"], Role::Connect, true)
-                .unwrap_err()
-                .contains("has no port")
-        );
+        assert!(Endpoint::parse(&[""], Role::Connect, true).unwrap_err().contains("empty"));
+        assert!(Endpoint::parse(&["a", "80"], Role::Connect, true).unwrap_err().contains("has no port"));
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -671,16 +557,9 @@ mod tests {
                 other => panic!("{other:?}"),
             }
             let error = Endpoint::parse(&[format!("{prefix}{longest}a")], Role::Listen, false).unwrap_err();
-            assert!(error.ends_with(&format!(
-                "{} bytes, the limit is {LONGEST_UNIX_NAME}",
-                LONGEST_UNIX_NAME + 1
-            )));
+            assert!(error.ends_with(&format!("{} bytes, the limit is {LONGEST_UNIX_NAME}", LONGEST_UNIX_NAME + 1)));
         }
-        assert!(
-            Address::Unix(UnixName::Path(format!("{longest}a").into()))
-                .to_socket2()
-                .is_err()
-        );
+        assert!(Address::Unix(UnixName::Path(format!("{longest}a").into())).to_socket2().is_err());
     }
 
     #[test]
@@ -704,25 +583,16 @@ mod tests {
             assert_eq!(Address::from_socket2(&address.to_socket2().unwrap()), address);
         }
         let unix = Address::Unix(UnixName::Path("a".into()));
-        assert_eq!(
-            (unix.family(), unix.is_loopback(), unix.port()),
-            (Family::Unix, true, None)
-        );
+        assert_eq!((unix.family(), unix.is_loopback(), unix.port()), (Family::Unix, true, None));
     }
 
     #[test]
     fn no_name_brings_control_characters_to_a_terminal() {
         for (name, expected) in [
-            (
-                UnixName::Path("/a\u{1b}[2J\n\u{9b}".into()),
-                "unix:/a\\u{1b}[2J\\n\\u{9b}",
-            ),
+            (UnixName::Path("/a\u{1b}[2J\n\u{9b}".into()), "unix:/a\\u{1b}[2J\\n\\u{9b}"),
             (UnixName::Path("C:\\a".into()), "unix:C:\\a"),
             (UnixName::Path("@a".into()), "unix:./@a"),
-            (
-                UnixName::Abstract(b"\0a\xff\xc3\xa9".to_vec()),
-                "unix:@\\u{0}a\\xff\u{e9}",
-            ),
+            (UnixName::Abstract(b"\0a\xff\xc3\xa9".to_vec()), "unix:@\\u{0}a\\xff\u{e9}"),
             (UnixName::Unnamed, "unix:unnamed"),
         ] {
             assert_eq!(Address::Unix(name).to_string(), expected);
@@ -735,10 +605,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let address = Address::Unix(UnixName::Path(folder.path().join("socket")));
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        assert_eq!(
-            Address::from_socket2(&socket.local_addr().unwrap()),
-            Address::Unix(UnixName::Unnamed)
-        );
+        assert_eq!(Address::from_socket2(&socket.local_addr().unwrap()), Address::Unix(UnixName::Unnamed));
         socket.bind(&address.to_socket2().unwrap()).unwrap();
         assert_eq!(Address::from_socket2(&socket.local_addr().unwrap()), address);
     }
@@ -748,14 +615,9 @@ mod tests {
     fn a_bound_abstract_socket_tells_its_name() {
         // The system chooses an abstract name for a socket that is bound to none, see unix(7).
         let chosen = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        chosen
-            .bind(&Address::Unix(UnixName::Unnamed).to_socket2().unwrap())
-            .unwrap();
+        chosen.bind(&Address::Unix(UnixName::Unnamed).to_socket2().unwrap()).unwrap();
         let address = Address::from_socket2(&chosen.local_addr().unwrap());
-        assert!(
-            matches!(&address, Address::Unix(UnixName::Abstract(name)) if name.len() == 5),
-            "{address}"
-        );
+        assert!(matches!(&address, Address::Unix(UnixName::Abstract(name)) if name.len() == 5), "{address}");
         let taken = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         let error = taken.bind(&address.to_socket2().unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -775,10 +637,7 @@ mod tests {
 
     fn any_endpoint() -> impl Strategy<Value = Endpoint> {
         let host = prop_oneof![Just(Host::Unspecified), named_host()];
-        let port = prop_oneof![
-            any::<u16>().prop_map(Port::Number),
-            "[a-z][a-z0-9-]{0,14}".prop_map(Port::Service)
-        ];
+        let port = prop_oneof![any::<u16>().prop_map(Port::Number), "[a-z][a-z0-9-]{0,14}".prop_map(Port::Service)];
         let path = "[^\\p{C}@]\\P{C}{0,20}".prop_map(|path| UnixName::Path(path.into()));
         let name = "\\P{C}{1,20}".prop_map(|name| UnixName::Abstract(name.into_bytes()));
         let unix = (any::<bool>(), path, name);

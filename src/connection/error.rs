@@ -235,7 +235,9 @@ impl Error {
                 Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
             (Op::Bind, Kind::AddressNotAvailable) => Some("only an address of this machine can be bound"),
-            (Op::Connect, Kind::TimedOut) => Some("a closed port refuses at once; silence is a firewall or a dead host"),
+            (Op::Connect, Kind::TimedOut) => {
+                Some("a closed port refuses at once; silence is a firewall or a dead host")
+            }
             _ => None,
         }
     }
@@ -262,7 +264,11 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             // The message already holds the source's words; a chain would print them twice.
-            Cause::System(_) | Cause::Lookup { .. } | Cause::TimedOut(_) | Cause::SelfConnect | Cause::Unsupported(_) => None,
+            Cause::System(_)
+            | Cause::Lookup { .. }
+            | Cause::TimedOut(_)
+            | Cause::SelfConnect
+            | Cause::Unsupported(_) => None,
         }
     }
 }

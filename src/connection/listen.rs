@@ -37,7 +37,9 @@ pub fn listen(addresses: &[Address], transport: Transport, options: &Options, ba
     let mut tries = 1;
     loop {
         match listen_once(addresses, transport, options, backlog) {
-            Err(error) if error.kind() == Kind::AddressInUse && chooses_port(addresses) && tries < PORT_TRIES => tries += 1,
+            Err(error) if error.kind() == Kind::AddressInUse && chooses_port(addresses) && tries < PORT_TRIES => {
+                tries += 1
+            }
             result => return result,
         }
     }
@@ -55,7 +57,9 @@ fn listen_once(addresses: &[Address], transport: Transport, options: &Options, b
         let chosen = listeners.first().and_then(|first| first.local.port());
         match Listener::open(&with_port(address, chosen), transport, options, backlog) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if matches!(error.kind(), Kind::AddressNotAvailable | Kind::Unsupported) => missing = Some(error),
+            Err(error) if matches!(error.kind(), Kind::AddressNotAvailable | Kind::Unsupported) => {
+                missing = Some(error)
+            }
             Err(error) => return Err(error),
         }
     }
@@ -78,8 +82,7 @@ impl Listener {
         let begun = Instant::now();
         let failed = |op, source| Error::system(op, format!("{address} ({transport})"), begun.elapsed(), source);
         let family = address.family();
-        let socket =
-            Socket::new(family, transport, options.mptcp).map_err(|error| failed(Op::Socket, error))?;
+        let socket = Socket::new(family, transport, options.mptcp).map_err(|error| failed(Op::Socket, error))?;
         options.apply(&socket, family, transport, Phase::BeforeBind)?;
         let path = bind(&socket, address, transport).map_err(|error| failed(Op::Bind, error))?;
         if transport.is_stream() {
@@ -147,8 +150,8 @@ pub enum AcceptAdvice {
 pub fn after_failed_accept(error: &io::Error) -> AcceptAdvice {
     match error.raw_os_error().map(errno::name) {
         Some(
-            "EINTR" | "ECONNABORTED" | "ECONNRESET" | "EPERM" | "ENETDOWN" | "EPROTO" | "ENOPROTOOPT" | "EHOSTDOWN" | "ENONET"
-            | "EHOSTUNREACH" | "EOPNOTSUPP" | "ENETUNREACH" | "ETIMEDOUT",
+            "EINTR" | "ECONNABORTED" | "ECONNRESET" | "EPERM" | "ENETDOWN" | "EPROTO" | "ENOPROTOOPT" | "EHOSTDOWN"
+            | "ENONET" | "EHOSTUNREACH" | "EOPNOTSUPP" | "ENETUNREACH" | "ETIMEDOUT",
         ) => AcceptAdvice::Retry,
         _ if kind_of(error) == Kind::Exhausted => AcceptAdvice::BackOff,
         _ => AcceptAdvice::Stop,

@@ -30,11 +30,7 @@ const EAI_NONAME: i32 = libc::EAI_NONAME;
 const EAI_NONAME: i32 = windows_sys::Win32::Networking::WinSock::WSAHOST_NOT_FOUND;
 
 /// What netdb.h says where it has `EAI_ADDRFAMILY` at all: the libc crate does not list it, as POSIX does not.
-const EAI_ADDRFAMILY: i32 = if cfg!(any(target_os = "linux", target_os = "openbsd")) {
-    -9
-} else {
-    1
-};
+const EAI_ADDRFAMILY: i32 = if cfg!(any(target_os = "linux", target_os = "openbsd")) { -9 } else { 1 };
 
 /// What is asked of a lookup.
 #[derive(Debug, Clone, Copy)]
@@ -76,14 +72,8 @@ pub fn resolve(endpoint: &Endpoint, query: &Query) -> Result<Resolved> {
 /// What was typed, quoted; without the port unless that is a name too, which may be the one at fault.
 fn target(endpoint: &Endpoint) -> String {
     let text = match endpoint {
-        Endpoint::Inet {
-            host,
-            port: Port::Number(_),
-        } => host.to_string(),
-        Endpoint::Inet {
-            port: Port::Service(_), ..
-        }
-        | Endpoint::Unix(_) => endpoint.to_string(),
+        Endpoint::Inet { host, port: Port::Number(_) } => host.to_string(),
+        Endpoint::Inet { port: Port::Service(_), .. } | Endpoint::Unix(_) => endpoint.to_string(),
     };
     format!("{text:?}")
 }
@@ -94,12 +84,7 @@ fn inet_addresses(host: &Host, port: &Port, query: &Query) -> std::result::Resul
         && !query.allowed.admits(family)
     {
         let words = format!("{host} is not an {} address", family_words(query.allowed));
-        return Err(Cause::Lookup {
-            code: EAI_NONAME,
-            name: "EAI_NONAME",
-            words,
-            retry: false,
-        });
+        return Err(Cause::Lookup { code: EAI_NONAME, name: "EAI_NONAME", words, retry: false });
     }
     let found = match (known(host, query.allowed), port) {
         (Some(ips), Port::Number(number)) => with_port(&ips, *number),
@@ -144,11 +129,7 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (mut turn, mut other) = (VecDeque::new(), VecDeque::new());
     for address in addresses {
-        let family = if address.is_ipv4() == first_is_v4 {
-            &mut turn
-        } else {
-            &mut other
-        };
+        let family = if address.is_ipv4() == first_is_v4 { &mut turn } else { &mut other };
         if !family.contains(&address) {
             family.push_back(address);
         }
@@ -170,21 +151,13 @@ fn look_up(host: &Host, port: &Port, query: &Query) -> std::result::Result<Vec<S
     let service = port.to_string();
     let hints = AddrInfoHints {
         // A zone is this machine's own affair: no server needs to hear of a misspelt one.
-        flags: if query.numeric || matches!(host, Host::Scoped(..)) {
-            AI_NUMERICHOST
-        } else {
-            0
-        },
+        flags: if query.numeric || matches!(host, Host::Scoped(..)) { AI_NUMERICHOST } else { 0 },
         address: match query.allowed {
             Allowed::Any => 0, // AF_UNSPEC, everywhere
             Allowed::V4 => AddrFamily::Inet.into(),
             Allowed::V6 => AddrFamily::Inet6.into(),
         },
-        socktype: if query.transport.is_stream() {
-            SockType::Stream.into()
-        } else {
-            SockType::DGram.into()
-        },
+        socktype: if query.transport.is_stream() { SockType::Stream.into() } else { SockType::DGram.into() },
         protocol: 0,
     };
     let answer = within(query.timeout, move || {
@@ -206,10 +179,7 @@ fn within<T: Send + 'static>(
         // Fails only when nobody waits any more.
         let _ = sender.send(work());
     };
-    thread::Builder::new()
-        .name("resolve".to_owned())
-        .spawn(answer)
-        .map_err(Cause::System)?;
+    thread::Builder::new().name("resolve".to_owned()).spawn(answer).map_err(Cause::System)?;
     let answered = match timeout {
         Some(timeout) => receiver.recv_timeout(timeout),
         None => receiver.recv().map_err(RecvTimeoutError::from),
@@ -240,12 +210,7 @@ fn lookup_cause(error: LookupError, host: &Host, query: &Query) -> Cause {
         LookupErrorKind::IO | LookupErrorKind::Unknown => "EAI_UNKNOWN",
     };
     let retry = !matches!(name, "EAI_NONAME" | "EAI_NODATA" | "EAI_SERVICE" | "EAI_ADDRFAMILY");
-    Cause::Lookup {
-        code,
-        name,
-        words: lookup_words(name, &error.into(), host, query),
-        retry,
-    }
+    Cause::Lookup { code, name, words: lookup_words(name, &error.into(), host, query), retry }
 }
 
 /// The system's words, or better ones where the question tells more than the answer.
@@ -253,9 +218,7 @@ fn lookup_words(name: &str, error: &io::Error, host: &Host, query: &Query) -> St
     let family = family_words(query.allowed);
     let text = super::errno::words(error);
     // dns-lookup puts the same words before every answer.
-    let text = text
-        .strip_prefix("failed to lookup address information: ")
-        .unwrap_or(&text);
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     match (name, host, query.allowed) {
         ("EAI_NONAME", Host::Scoped(_, zone), _) => format!("the address has no zone {zone:?} here"),
         ("EAI_NONAME", Host::Name(_), _) if query.numeric => "not an IP address, and no names are looked up".to_owned(),
@@ -288,19 +251,11 @@ mod tests {
     };
 
     fn ask(text: &str, query: Query) -> Result<Resolved> {
-        resolve(
-            &Endpoint::parse(&[text], Role::Listen, query.transport.is_unix()).unwrap(),
-            &query,
-        )
+        resolve(&Endpoint::parse(&[text], Role::Listen, query.transport.is_unix()).unwrap(), &query)
     }
 
     fn addresses(text: &str, query: Query) -> Vec<String> {
-        ask(text, query)
-            .unwrap()
-            .addresses
-            .iter()
-            .map(Address::to_string)
-            .collect()
+        ask(text, query).unwrap().addresses.iter().map(Address::to_string).collect()
     }
 
     #[test]
@@ -321,36 +276,15 @@ mod tests {
     #[test]
     fn an_address_needs_no_time_at_all() {
         // A lookup of any kind would run into this clock.
-        assert_eq!(
-            addresses(
-                "[::1]:80",
-                Query {
-                    timeout: Some(Duration::ZERO),
-                    ..QUERY
-                }
-            ),
-            ["[::1]:80"]
-        );
+        assert_eq!(addresses("[::1]:80", Query { timeout: Some(Duration::ZERO), ..QUERY }), ["[::1]:80"]);
     }
 
     #[test]
     fn an_address_of_the_other_family_is_refused_by_name() {
         for (text, allowed, expected) in [
-            (
-                "[::1]:80",
-                Allowed::V4,
-                "resolve \"::1\" failed after 0.00 ms: ::1 is not an IPv4 address (EAI_NONAME, ",
-            ),
-            (
-                "[fe80::1%x]:80",
-                Allowed::V4,
-                "resolve \"fe80::1%x\" failed after 0.00 ms: fe80::1%x is not an IPv4",
-            ),
-            (
-                "127.0.0.1:80",
-                Allowed::V6,
-                "resolve \"127.0.0.1\" failed after 0.00 ms: 127.0.0.1 is not an IPv6",
-            ),
+            ("[::1]:80", Allowed::V4, "resolve \"::1\" failed after 0.00 ms: ::1 is not an IPv4 address (EAI_NONAME, "),
+            ("[fe80::1%x]:80", Allowed::V4, "resolve \"fe80::1%x\" failed after 0.00 ms: fe80::1%x is not an IPv4"),
+            ("127.0.0.1:80", Allowed::V6, "resolve \"127.0.0.1\" failed after 0.00 ms: 127.0.0.1 is not an IPv6"),
         ] {
             let mut error = ask(text, Query { allowed, ..QUERY }).unwrap_err();
             error.elapsed = Duration::ZERO;
@@ -368,16 +302,7 @@ mod tests {
                 assert!(address.is_loopback() && address.port() == Some(80), "{address}");
             }
         }
-        assert_eq!(
-            addresses(
-                "localhost:80",
-                Query {
-                    allowed: Allowed::V4,
-                    ..QUERY
-                }
-            ),
-            ["127.0.0.1:80"]
-        );
+        assert_eq!(addresses("localhost:80", Query { allowed: Allowed::V4, ..QUERY }), ["127.0.0.1:80"]);
     }
 
     #[test]
@@ -403,12 +328,7 @@ mod tests {
         for text in ["localhost:http2", "127.0.0.1:http2", ":http2"] {
             let error = ask(text, QUERY).unwrap_err();
             assert_eq!(error.kind(), Kind::NameNotFound, "{error}");
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("resolve {text:?} failed after ")),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with(&format!("resolve {text:?} failed after ")), "{error}");
             #[cfg(target_os = "linux")]
             assert!(error.to_string().ends_with(" (EAI_SERVICE, -8)"), "{error}");
         }
@@ -426,10 +346,7 @@ mod tests {
     fn a_zone_becomes_its_number_or_is_reported() {
         assert_eq!(addresses("[fe80::1%lo]:80", QUERY), ["[fe80::1%1]:80"]);
         let error = ask("[fe80::1%nosuch]:80", QUERY).unwrap_err();
-        assert_eq!(
-            error.reason(),
-            "the address has no zone \"nosuch\" here (EAI_NONAME, -2)"
-        );
+        assert_eq!(error.reason(), "the address has no zone \"nosuch\" here (EAI_NONAME, -2)");
     }
 
     #[test]
@@ -454,18 +371,9 @@ mod tests {
             (EAI_ADDRFAMILY, "EAI_ADDRFAMILY", Kind::NameNotFound),
         ] {
             let cause = lookup_cause(LookupError::new(code), &name, &QUERY);
-            let error = Error {
-                op: Op::Resolve,
-                target: String::new(),
-                elapsed: Duration::ZERO,
-                cause,
-            };
+            let error = Error { op: Op::Resolve, target: String::new(), elapsed: Duration::ZERO, cause };
             assert_eq!((error.errname(), error.kind()), (expected_name, expected_kind));
-            assert!(
-                error.reason().ends_with(&format!(" ({expected_name}, {code})")),
-                "{}",
-                error.reason()
-            );
+            assert!(error.reason().ends_with(&format!(" ({expected_name}, {code})")), "{}", error.reason());
             assert!(!error.reason().contains("failed to lookup"), "{}", error.reason());
         }
     }
@@ -474,14 +382,10 @@ mod tests {
     #[test]
     fn the_words_name_the_family_that_was_asked_for() {
         let name = Host::Name("example".to_owned());
-        let only_v6 = Query {
-            allowed: Allowed::V6,
-            ..QUERY
-        };
-        for (code, expected) in [
-            (libc::EAI_NONAME, ", or it has no IPv6 address"),
-            (EAI_ADDRFAMILY, "the name has no IPv6 address"),
-        ] {
+        let only_v6 = Query { allowed: Allowed::V6, ..QUERY };
+        for (code, expected) in
+            [(libc::EAI_NONAME, ", or it has no IPv6 address"), (EAI_ADDRFAMILY, "the name has no IPv6 address")]
+        {
             match lookup_cause(LookupError::new(code), &name, &only_v6) {
                 Cause::Lookup { words, .. } => assert!(words.ends_with(expected), "{words}"),
                 other => panic!("{other:?}"),
@@ -491,22 +395,11 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_doubles_go() {
-        let parse = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|text| text.parse().unwrap())
-                .collect::<Vec<SocketAddr>>()
-        };
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
         for (given, expected) in [
             (&[][..], &[][..]),
-            (
-                &["[::1]:1", "[::2]:1", "1.1.1.1:1"],
-                &["[::1]:1", "1.1.1.1:1", "[::2]:1"],
-            ),
-            (
-                &["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"],
-                &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"],
-            ),
+            (&["[::1]:1", "[::2]:1", "1.1.1.1:1"], &["[::1]:1", "1.1.1.1:1", "[::2]:1"]),
+            (&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]),
             (&["1.1.1.1:1", "1.1.1.1:1", "2.2.2.2:1"], &["1.1.1.1:1", "2.2.2.2:1"]),
             // A double does not cost its family a turn.
             (

@@ -137,9 +137,8 @@ impl Socket {
             None => format!("{id}, {limit}"),
         };
         trace::call("recvfrom", shown, || {
-            let (length, flags, from) = uninterrupted(|| {
-                self.raw().recv_from_vectored(&mut [MaybeUninitSlice::new(sys::as_uninit(buffer))])
-            })?;
+            let (length, flags, from) =
+                uninterrupted(|| self.raw().recv_from_vectored(&mut [MaybeUninitSlice::new(sys::as_uninit(buffer))]))?;
             Ok(Datagram { length, truncated: flags.is_truncated(), from: Address::from_socket2(&from) })
         })
     }
@@ -171,7 +170,11 @@ impl Socket {
         self.name_of("getpeername", |socket| socket.peer_addr())
     }
 
-    fn name_of(&self, call: &'static str, ask: impl Fn(&socket2::Socket) -> io::Result<SockAddr>) -> io::Result<Address> {
+    fn name_of(
+        &self,
+        call: &'static str,
+        ask: impl Fn(&socket2::Socket) -> io::Result<SockAddr>,
+    ) -> io::Result<Address> {
         let shown = |name: Option<&((), Address)>| match name {
             Some(((), address)) => format!("{}, {address}", self.id()),
             None => self.id().to_string(),
@@ -182,7 +185,11 @@ impl Socket {
     /// Whether calls wait (`false`) or say EAGAIN (`true`).
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         let flag = i32::from(nonblocking);
-        trace::call("ioctl", |_| format!("{}, FIONBIO, [{flag}]", self.id()), || self.raw().set_nonblocking(nonblocking))
+        trace::call(
+            "ioctl",
+            |_| format!("{}, FIONBIO, [{flag}]", self.id()),
+            || self.raw().set_nonblocking(nonblocking),
+        )
     }
 }
 
@@ -289,10 +296,14 @@ impl Drop for Socket {
         let Some(socket) = self.0.take() else { return };
         let id = sys::id(&socket);
         // close(2) on Linux frees the descriptor whatever it returns, and socket2 does not tell: there is nothing to do.
-        let _ = trace::call("close", |_| id.to_string(), || {
-            drop(socket);
-            Ok(())
-        });
+        let _ = trace::call(
+            "close",
+            |_| id.to_string(),
+            || {
+                drop(socket);
+                Ok(())
+            },
+        );
     }
 }
 

@@ -10,7 +10,8 @@ use crate::connection::{Conn, Error, Kind, Op};
 /// Drives the one connection of a thread.
 pub(super) fn drive(work: Work) -> Tally {
     let mut tally = work.tally();
-    let mut lane = Lane { message: Message::new(work.length_bytes), answer: vec![0; work.length_bytes + 1], echoed_bytes: 0 };
+    let mut lane =
+        Lane { message: Message::new(work.length_bytes), answer: vec![0; work.length_bytes + 1], echoed_bytes: 0 };
     let conn = &work.conns[0];
     let prepared = conn.set_blocking().and_then(|()| conn.set_reply_timeout(work.reply_timeout));
     let result = prepared.and_then(|()| lane.measure(conn, &work, &mut tally));
@@ -35,7 +36,8 @@ impl Lane {
         while work.goes_on(now) && !work.shared.failed.load(std::sync::atomic::Ordering::Relaxed) {
             let sent = now;
             conn.send_all(self.message.advance())?;
-            let received = if is_stream { Some(self.stream_answer(conn, tally)?) } else { self.datagram_answer(conn, tally)? };
+            let received =
+                if is_stream { Some(self.stream_answer(conn, tally)?) } else { self.datagram_answer(conn, tally)? };
             let Some(received) = received else {
                 now = Instant::now();
                 continue;
@@ -94,5 +96,8 @@ impl Lane {
 
 /// The server closed the connection although an answer was due.
 pub(super) fn ended_early(conn: &Conn) -> Error {
-    conn.error(Op::Receive, std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server closed the connection before its answer"))
+    conn.error(
+        Op::Receive,
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server closed the connection before its answer"),
+    )
 }

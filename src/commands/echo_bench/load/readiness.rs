@@ -215,5 +215,8 @@ impl<'a> Loop<'a> {
 
 /// The server sent more than it was sent: whatever it is, it does not echo.
 fn more_than_sent(conn: &Conn) -> Error {
-    conn.error(Op::Receive, std::io::Error::new(std::io::ErrorKind::InvalidData, "the server sent more than it was sent"))
+    conn.error(
+        Op::Receive,
+        std::io::Error::new(std::io::ErrorKind::InvalidData, "the server sent more than it was sent"),
+    )
 }

@@ -1,0 +1,1 @@
+//! `sockkit connect`: stdin, stdout, verdicts, statuses.

@@ -1,0 +1,1 @@
+//! `sockkit echo-bench`: reports, errors, statuses.

@@ -1,0 +1,1 @@
+//! Completions, man pages and the README are what the program says.

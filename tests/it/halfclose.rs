@@ -1,0 +1,1 @@
+//! The half-close rules of the relay, one row each.

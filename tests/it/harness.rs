@@ -1,0 +1,327 @@
+//! Runs sockkit as a user would: as a process, with both streams and the status always looked at.
+//!
+//! Owns children and their ends: whatever a test does, its processes are gone after it, by the pid that was started. Must
+//! not know any command's text. Trade-off: what differs between runs (ports, times) is masked in what came out, not
+//! matched loosely in what is expected, so that an expectation reads like a transcript.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use regex::Regex;
+
+/// Far beyond what anything here takes, even on a machine that is busy with something else: only a hang reaches it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub const SOCKKIT: &str = env!("CARGO_BIN_EXE_sockkit");
+
+/// One run of a program, and what is expected of it: nothing on either stream and status 0, unless said otherwise.
+pub struct Run {
+    command: Command,
+    shown: String,
+    stdin: Vec<u8>,
+    stdout: String,
+    stderr: String,
+    code: i32,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+    /// 128 and the number for a signal, as a shell says it.
+    pub code: i32,
+}
+
+impl Run {
+    /// `sockkit` with these words, split at spaces.
+    pub fn sockkit(words: &str) -> Run {
+        Run::program(SOCKKIT).args(words.split_whitespace())
+    }
+
+    /// Any program.
+    pub fn program(program: &str) -> Run {
+        let mut command = Command::new(program);
+        // What the machine of the person who runs the tests has set must not change them.
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env_remove("CLICOLOR").env("LC_ALL", "C");
+        let shown = program.rsplit('/').next().unwrap_or(program).to_owned();
+        Run { command, shown, stdin: Vec::new(), stdout: String::new(), stderr: String::new(), code: 0 }
+    }
+
+    /// More words, each as it is.
+    pub fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
+        for arg in args {
+            let _ = write!(self.shown, " {:?}", arg.as_ref());
+            self.command.arg(arg.as_ref());
+        }
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Run {
+        self.command.env(name, value);
+        self
+    }
+
+    /// What it reads; by default the end at once.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Where its stdout goes instead of to the test.
+    pub fn stdout_to(mut self, stdout: impl Into<Stdio>) -> Run {
+        self.command.stdout(stdout);
+        self.shown.push_str(" > elsewhere");
+        self
+    }
+
+    /// What must be on stdout, masked.
+    pub fn stdout(mut self, expected: &str) -> Run {
+        expected.clone_into(&mut self.stdout);
+        self
+    }
+
+    /// What must be on stderr, masked.
+    pub fn stderr(mut self, expected: &str) -> Run {
+        expected.clone_into(&mut self.stderr);
+        self
+    }
+
+    pub fn code(mut self, expected: i32) -> Run {
+        self.code = expected;
+        self
+    }
+
+    /// Runs, and compares both streams and the status.
+    #[track_caller]
+    pub fn check(mut self) {
+        let (shown, code) = (self.shown.clone(), self.code);
+        let (stdout, stderr) = (std::mem::take(&mut self.stdout), std::mem::take(&mut self.stderr));
+        let finished = self.finish();
+        let came = (finished.code, mask(&String::from_utf8_lossy(&finished.stdout)), mask(&finished.stderr));
+        let expected = (code, stdout, stderr);
+        assert!(came == expected, "{shown}\n  expected {}\n  came     {}", show(&expected), show(&came));
+    }
+
+    /// Runs, and hands over what came.
+    #[track_caller]
+    pub fn finish(mut self) -> Finished {
+        let has_own_stdout = self.shown.ends_with(" > elsewhere");
+        self.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        if !has_own_stdout {
+            self.command.stdout(Stdio::piped());
+        }
+        let mut child = Owned(self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.shown)));
+        let mut input = child.0.stdin.take().expect("stdin is a pipe");
+        let bytes = self.stdin;
+        // A child that does not read to the end has its reasons; they are not the harness's.
+        let writer = thread::spawn(move || drop(input.write_all(&bytes)));
+        let stdout = child.0.stdout.take().map(collect);
+        let stderr = child.0.stderr.take().map(collect);
+        let status = child.wait(&self.shown);
+        let _ = writer.join();
+        let join = |reader: Option<JoinHandle<Vec<u8>>>| reader.map_or(Vec::new(), |reader| reader.join().unwrap());
+        let stderr = String::from_utf8_lossy(&join(stderr)).into_owned();
+        Finished { stdout: join(stdout), stderr, code: code_of(status) }
+    }
+}
+
+fn show((code, stdout, stderr): &(i32, String, String)) -> String {
+    format!("status {code}\n    stdout {stdout:?}\n    stderr {stderr:?}")
+}
+
+fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
+}
+
+/// As a shell says it.
+fn code_of(status: ExitStatus) -> i32 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128 + signal;
+    }
+    status.code().expect("it ended by itself")
+}
+
+/// A child that does not outlive its test.
+pub struct Owned(pub Child);
+
+impl Owned {
+    /// Waits for its end, but not for ever.
+    #[track_caller]
+    pub fn wait(&mut self, shown: &str) -> ExitStatus {
+        // Polling a child is the one wait that std cannot bound; a thread that is told to give up bounds it without a sleep.
+        let (ended, is_over) = mpsc::channel::<()>();
+        let pid = self.0.id();
+        let watchdog = thread::spawn(move || match is_over.recv_timeout(DEADLINE) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                kill(pid, Signal::Kill);
+                true
+            }
+            _ => false,
+        });
+        let status = self.0.wait().expect("our own child");
+        drop(ended);
+        assert!(!watchdog.join().unwrap(), "{shown} hangs");
+        status
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The signals that tests send.
+#[derive(Debug, Clone, Copy)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+/// kill(1) of a process that the test started.
+pub fn kill(pid: u32, signal: Signal) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal as Number, kill_process};
+        let number = match signal {
+            Signal::Interrupt => Number::INT,
+            Signal::Terminate => Number::TERM,
+            Signal::Kill => Number::KILL,
+        };
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+        // A process that has ended meanwhile is what the caller wants.
+        let _ = kill_process(pid, number);
+    }
+    #[cfg(not(unix))]
+    let _ = Command::new("taskkill").args(["/F", "/PID", &pid.to_string()]).status().map(|_| signal);
+}
+
+/// A running `sockkit serve`, ready: its listening lines have been read.
+pub struct Server {
+    child: Owned,
+    /// The lines that came first.
+    pub listening: Vec<String>,
+    stdout: BufReader<ChildStdout>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Server {
+    /// `sockkit serve -p 0` with more words: on loopback, both families.
+    #[track_caller]
+    pub fn start(words: &str) -> Server {
+        let families = if words.split_whitespace().any(|word| word == "-4" || word == "-6") { 1 } else { 2 };
+        Server::start_with(&format!("-p 0 {words}"), families)
+    }
+
+    /// `sockkit serve` with these words, which make so many listening lines.
+    #[track_caller]
+    pub fn start_with(words: &str, lines: usize) -> Server {
+        let mut command = Command::new(SOCKKIT);
+        command.arg("serve").args(words.split_whitespace()).env_remove("NO_COLOR");
+        Server::spawn(command, lines)
+    }
+
+    /// Any command that prints so many listening lines first.
+    #[track_caller]
+    pub fn spawn(mut command: Command, lines: usize) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Owned(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        let mut stdout = BufReader::new(child.0.stdout.take().expect("stdout is a pipe"));
+        let stderr = child.0.stderr.take().map(collect);
+        let mut listening = Vec::new();
+        for _ in 0..lines {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("a line");
+            assert!(
+                !line.is_empty(),
+                "{command:?} ended: {}",
+                String::from_utf8_lossy(&stderr.unwrap().join().unwrap())
+            );
+            listening.push(line.trim_end().to_owned());
+        }
+        Server { child, listening, stdout, stderr }
+    }
+
+    /// The port of the first listening line.
+    pub fn port(&self) -> u16 {
+        static PORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r":(\d+)[ \x22,]").unwrap());
+        let found = PORT.captures(&self.listening[0]).unwrap_or_else(|| panic!("no port in {:?}", self.listening[0]));
+        found[1].parse().expect("a port")
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn v4(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    /// `[::1]:PORT`
+    pub fn v6(&self) -> String {
+        format!("[::1]:{}", self.port())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// The next line of its stdout; empty at its end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    /// Sends a signal and waits for the end. Stdout is what came after the listening lines and was not read yet.
+    #[track_caller]
+    pub fn end(self, signal: Signal) -> Finished {
+        kill(self.pid(), signal);
+        self.finish()
+    }
+
+    /// Waits for the end. Stdout is what came after the listening lines and was not read yet.
+    #[track_caller]
+    pub fn finish(mut self) -> Finished {
+        let mut stdout = self.stdout;
+        let rest = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).expect("a pipe can be read");
+            bytes
+        });
+        let code = code_of(self.child.wait("serve"));
+        let stderr = self.stderr.take().map_or(Vec::new(), |reader| reader.join().unwrap());
+        Finished { stdout: rest.join().unwrap(), stderr: String::from_utf8_lossy(&stderr).into_owned(), code }
+    }
+}
+
+/// Replaces what differs between runs: times by `TIME`, ports that the system chose by `PORT`.
+pub fn mask(text: &str) -> String {
+    static TIME: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\b(\d+(\.\d+)? (ns|µs|ms|s)\b|\d+m \d\ds|\d+h \d\dm)").unwrap());
+    // Chosen ports lie above the services'; the ports that tests name are below.
+    static PORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(127\.0\.0\.1|\[::1\]|localhost):\d{4,5}\b").unwrap());
+    let text = TIME.replace_all(text, "TIME");
+    PORT.replace_all(&text, "$1:PORT").into_owned()
+}
+
+/// Whether a program is installed. A test that needs one that is not says so, and is skipped.
+pub fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()));
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}

@@ -1,0 +1,22 @@
+//! The tests that run sockkit as a user does. One binary, a file for each subject:
+//!
+//! - `harness`: runs, servers, masks
+//! - `serve`, `connect`, `probe`, `echo_bench`: each command's behaviour
+//! - `halfclose`: who ends a connection, and what is lost: nothing
+//! - `peers`: nc, ncat, socat and Python on the other end
+//! - `trace`: the calls that were made, compared with strace's
+//! - `usage`: bad input, closed and full streams, exit statuses
+//! - `generated`: completions, man pages and the README are what the program says
+//! - `tidy`: the source keeps its invariants
+
+mod connect;
+mod echo_bench;
+mod generated;
+mod halfclose;
+mod harness;
+mod peers;
+mod probe;
+mod serve;
+mod tidy;
+mod trace;
+mod usage;

@@ -1,0 +1,1 @@
+//! Other programs on the other end: nc, ncat, socat, Python.

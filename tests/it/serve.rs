@@ -1,0 +1,1 @@
+//! `sockkit serve`: echoes, events, endings.

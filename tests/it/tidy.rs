@@ -1,0 +1,1 @@
+//! The source keeps the invariants of `src/lib.rs`.

@@ -1,0 +1,1 @@
+//! `--trace`: the calls that were made, compared with strace's.

@@ -1,0 +1,1 @@
+//! Bad input, closed and full streams, exit statuses.
