@@ -241,6 +241,7 @@ fn family_words(allowed: Allowed) -> &'static str {
 mod tests {
     use super::super::error::Kind;
     use super::*;
+    use crate::connection::Role;
     use proptest::prelude::*;
 
     const QUERY: Query = Query {
@@ -371,7 +372,7 @@ mod tests {
             (EAI_ADDRFAMILY, "EAI_ADDRFAMILY", Kind::NameNotFound),
         ] {
             let cause = lookup_cause(LookupError::new(code), &name, &QUERY);
-            let error = Error { op: Op::Resolve, target: String::new(), elapsed: Duration::ZERO, cause };
+            let error = Error::new(Op::Resolve, "", Duration::ZERO, cause);
             assert_eq!((error.errname(), error.kind()), (expected_name, expected_kind));
             assert!(error.reason().ends_with(&format!(" ({expected_name}, {code})")), "{}", error.reason());
             assert!(!error.reason().contains("failed to lookup"), "{}", error.reason());
