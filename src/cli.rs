@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{connect, echo_bench, probe, serve};
 use crate::connection::trace::Form;
@@ -39,17 +39,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve: a test server that echoes
-    #[command(visible_alias = "listen", after_help = exit::help(), after_long_help = serve::after_long_help())]
-    Serve(serve::Args),
+    Serve(Deferred<serve::Args>),
     /// Connect: stdin to the peer, the peer to stdout
-    #[command(after_help = exit::help(), after_long_help = connect::after_long_help())]
-    Connect(connect::Args),
+    Connect(Deferred<connect::Args>),
     /// Probe: is the port open? The exit status is connect_ex's
-    #[command(after_help = exit::probe_help(), after_long_help = probe::after_long_help())]
-    Probe(probe::Args),
+    Probe(Deferred<probe::Args>),
     /// Measure an echo server's latency and throughput
-    #[command(after_help = exit::help(), after_long_help = echo_bench::after_long_help())]
-    EchoBench(echo_bench::Args),
+    EchoBench(Deferred<echo_bench::Args>),
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completions {
@@ -62,6 +58,30 @@ pub enum Command {
         /// The command; none is the program's own page.
         command: Option<String>,
     },
+}
+
+/// The arguments of a command, defined only when it is invoked: defining them all takes longer than a probe.
+#[derive(Debug)]
+pub struct Deferred<A>(pub A);
+
+impl<A: Args> FromArgMatches for Deferred<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        A::from_arg_matches(matches).map(Deferred)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl<A: Args> Args for Deferred<A> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(A::augment_args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command.defer(A::augment_args_for_update)
+    }
 }
 
 /// Which transport and family: the same in serve, connect, probe and echo-bench.
@@ -129,25 +149,25 @@ pub struct SourceArgs {
 impl SourceArgs {
     /// What it means for a protocol.
     pub fn source(&self, transport: Transport) -> Result<Source, UsageError> {
-        let mut source = Source { port: self.port.unwrap_or(0), ..Source::default() };
-        match (&self.address, self.port) {
-            (None, None) => {}
-            (_, Some(port)) if transport.is_unix() => {
-                return Err(UsageError(format!("-p {port} has no meaning for a unix socket")));
-            }
-            (Some(path), None) if transport.is_unix() => match Endpoint::parse(&[path], Role::Listen, true) {
-                Ok(Endpoint::Unix(name)) => source.path = Some(name),
-                Ok(Endpoint::Inet { .. }) => return Err(UsageError(format!("-s \"{path}\" is not a path"))),
-                Err(error) => return Err(UsageError(error)),
-            },
-            (Some(address), _) => {
-                let parsed = address.parse();
-                let refused = || UsageError(format!("-s \"{address}\" is not an IP address"));
-                source.address = Some(parsed.map_err(|_| refused())?);
-            }
-            (None, Some(_)) => {}
+        if transport.is_unix() {
+            return self.unix_source();
         }
-        Ok(source)
+        let parse = |address: &String| {
+            address.parse().map_err(|_| UsageError(format!("-s \"{address}\" is not an IP address")))
+        };
+        let address = self.address.as_ref().map(parse).transpose()?;
+        Ok(Source { address, port: self.port.unwrap_or(0), path: None })
+    }
+
+    fn unix_source(&self) -> Result<Source, UsageError> {
+        if let Some(port) = self.port {
+            return Err(UsageError(format!("-p {port} has no meaning for a unix socket")));
+        }
+        let Some(path) = &self.address else { return Ok(Source::default()) };
+        match Endpoint::parse(&[path], Role::Listen, true).map_err(UsageError)? {
+            Endpoint::Unix(name) => Ok(Source { path: Some(name), ..Source::default() }),
+            Endpoint::Inet { .. } => Err(UsageError(format!("-s \"{path}\" is not a path"))),
+        }
     }
 }
 
@@ -221,11 +241,10 @@ impl OutputArgs {
     /// Whether and how to trace.
     pub fn trace(&self) -> Option<Trace> {
         let file = self.trace.clone()?;
-        let form = match self.trace_format {
-            Some(TraceFormat::Text) => Form::Text,
-            Some(TraceFormat::Json) => Form::Json,
-            None if self.json => Form::Json,
-            None => Form::Text,
+        let unsaid = if self.json { TraceFormat::Json } else { TraceFormat::Text };
+        let form = match self.trace_format.unwrap_or(unsaid) {
+            TraceFormat::Text => Form::Text,
+            TraceFormat::Json => Form::Json,
         };
         Some(Trace { file, form })
     }
@@ -235,10 +254,10 @@ impl Command {
     /// The output flags that were typed; the commands that only print text have none.
     pub fn output_args(&self) -> Option<&OutputArgs> {
         match self {
-            Command::Serve(args) => Some(&args.output),
-            Command::Connect(args) => Some(&args.output),
-            Command::Probe(args) => Some(&args.output),
-            Command::EchoBench(args) => Some(&args.output),
+            Command::Serve(Deferred(args)) => Some(&args.output),
+            Command::Connect(Deferred(args)) => Some(&args.output),
+            Command::Probe(Deferred(args)) => Some(&args.output),
+            Command::EchoBench(Deferred(args)) => Some(&args.output),
             Command::Completions { .. } | Command::Man { .. } => None,
         }
     }

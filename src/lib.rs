@@ -53,7 +53,7 @@ use std::io;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Cli, Command, UsageError};
+use cli::{Cli, Command, Deferred, UsageError};
 use commands::{connect, echo_bench, probe, serve};
 use connection::trace;
 use exit::Status;
@@ -81,10 +81,10 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
         output.start_trace(&settings).with_context(|| format!("open trace file {}", name.display()))?;
     }
     let status = match command {
-        Command::Serve(args) => serve::run(args, output)?,
-        Command::Connect(args) => connect::run(args, output)?,
-        Command::Probe(args) => probe::run(args, output)?,
-        Command::EchoBench(args) => echo_bench::run(args, output)?,
+        Command::Serve(Deferred(args)) => serve::run(args, output)?,
+        Command::Connect(Deferred(args)) => connect::run(args, output)?,
+        Command::Probe(Deferred(args)) => probe::run(args, output)?,
+        Command::EchoBench(Deferred(args)) => echo_bench::run(args, output)?,
         Command::Completions { shell } => completions::print_script(*shell, output)?,
         Command::Man { command } => completions::print_man(command.as_deref(), output)?,
     };

@@ -25,6 +25,7 @@ const DATAGRAM_QUIT_AFTER: Duration = Duration::from_secs(1);
 
 /// What `connect` was asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::help(), after_long_help = after_long_help())]
 pub struct Args {
     /// Where to connect: HOST:PORT, HOST PORT, or with -U a PATH
     ///
@@ -52,18 +53,22 @@ pub struct Args {
     /// Listening is `sockkit serve` (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Last, because their heading would cover whatever came after them.
     #[command(flatten)]
     pub options: Options,
 }
 
 /// The end of `connect --help`.
-pub fn after_long_help() -> String {
+fn after_long_help() -> String {
     format!(
         "Examples:\n\
         \x20 echo hello | sockkit connect 127.0.0.1:65432\n\

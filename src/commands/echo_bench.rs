@@ -11,6 +11,7 @@ use clap::ValueHint;
 
 use crate::cli::{OutputArgs, TransportArgs, UsageError, cores};
 use crate::commands::serve::Embedded;
+use crate::connection::dial::Failed;
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Address, Conn, Dial, Endpoint, Options, Role, Source, Transport, dial, resolve};
 use crate::exit::Status;
@@ -19,6 +20,7 @@ use crate::units::{parse_duration, parse_size};
 
 /// What `echo-bench` was asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::help(), after_long_help = after_long_help())]
 pub struct Args {
     /// An echo server: HOST:PORT, HOST PORT, or with -U a PATH
     /// [default: one of its own]
@@ -54,10 +56,13 @@ pub struct Args {
     /// Threads [default: as many as cores, at most one a connection]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
+    /// Protocol and family.
     #[command(flatten)]
     pub transport: BenchTransportArgs,
+    /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Last, because their heading would cover whatever came after them.
     #[command(flatten)]
     pub options: Options,
 }
@@ -86,7 +91,7 @@ impl BenchTransportArgs {
 }
 
 /// The end of `echo-bench --help`.
-pub fn after_long_help() -> String {
+fn after_long_help() -> String {
     format!(
         "Examples:\n\
         \x20 sockkit echo-bench                            its own server: the floor of this machine\n\
@@ -177,7 +182,7 @@ impl Plan {
         let source = Source::default();
         let plan =
             Dial { transport: self.transport, options: &self.options, source: &source, timeout: self.connect_timeout };
-        let one = |_| Ok(dial(addresses, &plan).map_err(crate::connection::dial::Failed::into_error)?.conn);
+        let one = |_| Ok(dial(addresses, &plan).map_err(Failed::into_error)?.conn);
         (0..self.connections).map(one).collect()
     }
 }

@@ -18,6 +18,7 @@ const SCHEMA: &str = "sockkit.probe/1";
 
 /// What `probe` was asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::probe_help(), after_long_help = after_long_help())]
 pub struct Args {
     /// Which ports: HOST:PORT..., or HOST PORT..., or with -U PATH...
     #[arg(value_name = "TARGET", required = true, value_hint = ValueHint::Hostname)]
@@ -40,12 +41,16 @@ pub struct Args {
     /// Listening is `sockkit serve` (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Last, because their heading would cover whatever came after them.
     #[command(flatten)]
     pub options: Options,
 }
@@ -77,7 +82,7 @@ pub enum ExitCode {
 }
 
 /// The end of `probe --help`.
-pub fn after_long_help() -> String {
+fn after_long_help() -> String {
     format!(
         "Examples:\n\
         \x20 sockkit probe 127.0.0.1:65432 && echo open\n\

@@ -23,6 +23,7 @@ pub use embedded::Embedded;
 
 /// What `serve` was asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = crate::exit::help(), after_long_help = after_long_help())]
 pub struct Args {
     /// Where to listen: [HOST:]PORT, HOST PORT, or with -U a PATH
     ///
@@ -53,16 +54,19 @@ pub struct Args {
     /// Listen: always so (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Last, because their heading would cover whatever came after them.
     #[command(flatten)]
     pub options: Options,
 }
 
 /// The end of `serve --help`.
-pub fn after_long_help() -> String {
+fn after_long_help() -> String {
     format!(
         "Examples:\n\
         \x20 sockkit serve -p 65432             echo on 127.0.0.1:65432 and [::1]:65432\n\

@@ -90,7 +90,7 @@ impl Failed {
             Error::system(Op::Connect, "nothing", Duration::ZERO, nothing)
         });
         if tried > 1 {
-            worst.target.push_str(&format!(", the most telling of {tried} addresses,"));
+            worst.target = format!("{}, the most telling of {tried} addresses,", worst.target).into();
         }
         worst
     }
@@ -197,7 +197,7 @@ impl Dial<'_> {
             Ok(socket) => socket,
             Err(error) => return Progress::Failed(error),
         };
-        match socket.connect(address) {
+        match connect_now(&socket, address) {
             Ok(()) => self.finish(socket, index, address, begun, tries),
             Err(error) if in_progress(&error) => Progress::Pending(Pending { index, socket, begun, tries }),
             Err(error) if is_busy(&error, self.transport) => self.wait_for_room(socket, index, address, begun),
@@ -299,11 +299,20 @@ impl Dial<'_> {
     }
 }
 
+/// connect(2), and on Linux once more if it is in progress: the second call tells at once what loopback has decided
+/// meanwhile, and is the only one where poll(2) and SO_ERROR would be two. Elsewhere a second call may say EINVAL.
+fn connect_now(socket: &Socket, address: &Address) -> io::Result<()> {
+    match socket.connect(address) {
+        Err(error) if cfg!(target_os = "linux") && in_progress(&error) => socket.connect(address),
+        result => result,
+    }
+}
+
 /// Whether connect(2) will be decided later. A connect that a signal interrupted goes on as well (POSIX).
 fn in_progress(error: &io::Error) -> bool {
     let name = error.raw_os_error().map(super::errno::name);
     // Winsock says WSAEWOULDBLOCK where POSIX says EINPROGRESS.
-    matches!(name, Some("EINPROGRESS" | "EINTR")) || (cfg!(windows) && name == Some("EAGAIN"))
+    matches!(name, Some("EINPROGRESS" | "EALREADY" | "EINTR")) || (cfg!(windows) && name == Some("EAGAIN"))
 }
 
 /// Whether a unix socket's queue was full.

@@ -88,8 +88,17 @@ impl fmt::Display for Clock {
 pub enum Cause {
     /// The system's own answer.
     System(io::Error),
-    /// The resolver's answer: `code` is its `EAI_*` number, `retry` whether it may answer differently soon.
-    Lookup { code: i32, name: &'static str, words: String, retry: bool },
+    /// The resolver's answer.
+    Lookup {
+        /// The `EAI_*` number; Winsock's where there are none.
+        code: i32,
+        /// Its name.
+        name: &'static str,
+        /// What it means.
+        words: String,
+        /// Whether the answer may be another one soon.
+        retry: bool,
+    },
     /// Our own clock ran out. As a number this is ETIMEDOUT, never EAGAIN.
     TimedOut(Clock),
     /// TCP's simultaneous open joined the socket to itself: nothing listens there, so as a number it is ECONNREFUSED.
@@ -141,13 +150,13 @@ pub struct Error {
     /// What was being done.
     pub op: Op,
     /// To what, as a person reads it: `127.0.0.1:1 (tcp)`.
-    pub target: String,
+    pub target: Box<str>,
     /// For how long.
     pub elapsed: Duration,
     /// Why it failed.
     pub cause: Cause,
     /// What else a person should know, at the end of the line: what was sent and received before it failed.
-    pub aftermath: Option<String>,
+    pub aftermath: Option<Box<str>>,
 }
 
 /// What every function of the connection module returns.
@@ -156,7 +165,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A failed operation.
     pub fn new(op: Op, target: impl fmt::Display, elapsed: Duration, cause: Cause) -> Error {
-        Error { op, target: target.to_string(), elapsed, cause, aftermath: None }
+        Error { op, target: target.to_string().into(), elapsed, cause, aftermath: None }
     }
 
     /// An error that the system reported.
@@ -171,8 +180,8 @@ impl Error {
 
     /// The same error with its aftermath.
     #[must_use]
-    pub fn told(self, aftermath: String) -> Error {
-        Error { aftermath: Some(aftermath), ..self }
+    pub fn told(self, aftermath: impl Into<Box<str>>) -> Error {
+        Error { aftermath: Some(aftermath.into()), ..self }
     }
 
     /// The number that `connect_ex` would give: the errno, ETIMEDOUT for our own clocks, none for a failed lookup.
@@ -218,6 +227,11 @@ impl Error {
     /// What a caller decides by.
     pub fn kind(&self) -> Kind {
         match &self.cause {
+            // What these numbers say of a peer they do not say of an option.
+            Cause::System(source) if matches!(self.op, Op::SetOption(_)) => match kind_of(source) {
+                kind @ (Kind::Permission | Kind::Exhausted) => kind,
+                _ => Kind::Local,
+            },
             Cause::System(source) => kind_of(source),
             Cause::Lookup { retry: true, .. } => Kind::LookupFailed,
             Cause::Lookup { .. } => Kind::NameNotFound,
@@ -244,7 +258,7 @@ impl Error {
 
     /// The port of the target, if it names one.
     fn port(&self) -> Option<u16> {
-        let address = self.target.split_once(' ').map_or(self.target.as_str(), |(address, _)| address);
+        let address = self.target.split(' ').next()?;
         address.rsplit_once(':')?.1.parse().ok()
     }
 }
@@ -260,25 +274,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
-            // The message already holds the source's words; a chain would print them twice.
-            Cause::System(_)
-            | Cause::Lookup { .. }
-            | Cause::TimedOut(_)
-            | Cause::SelfConnect
-            | Cause::Unsupported(_) => None,
-        }
-    }
-}
+// There is no `source`: the message holds its words already, and a chain would print them twice.
+impl std::error::Error for Error {}
 
 /// The kind of a system error, by errno where the name is known, else by what std makes of it.
 pub fn kind_of(source: &io::Error) -> Kind {
     match source.raw_os_error().map(errno::name) {
-        Some("ECONNREFUSED") => Kind::Refused,
         // A unix path that is not there, or is not a socket, has nobody listening either.
-        Some("ENOENT" | "ENOTSOCK") => Kind::Refused,
+        Some("ECONNREFUSED" | "ENOENT" | "ENOTSOCK") => Kind::Refused,
         Some("ECONNRESET" | "ECONNABORTED") => Kind::Reset,
         Some("EPIPE" | "ESHUTDOWN" | "ENOTCONN") => Kind::BrokenPipe,
         Some("ETIMEDOUT") => Kind::TimedOut,
@@ -290,11 +293,7 @@ pub fn kind_of(source: &io::Error) -> Kind {
         Some("EACCES" | "EPERM") => Kind::Permission,
         Some("EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") => Kind::Exhausted,
         Some("EAFNOSUPPORT" | "EPROTONOSUPPORT" | "EOPNOTSUPP" | "ESOCKTNOSUPPORT") => Kind::Unsupported,
-        Some(_) => Kind::Local,
-        None => match source.kind() {
-            io::ErrorKind::BrokenPipe => Kind::BrokenPipe,
-            io::ErrorKind::Unsupported => Kind::Unsupported,
-            _ => Kind::Local,
-        },
+        None if source.kind() == io::ErrorKind::Unsupported => Kind::Unsupported,
+        _ => Kind::Local,
     }
 }

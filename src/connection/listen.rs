@@ -38,7 +38,7 @@ pub fn listen(addresses: &[Address], transport: Transport, options: &Options, ba
     loop {
         match listen_once(addresses, transport, options, backlog) {
             Err(error) if error.kind() == Kind::AddressInUse && chooses_port(addresses) && tries < PORT_TRIES => {
-                tries += 1
+                tries += 1;
             }
             result => return result,
         }
@@ -57,9 +57,7 @@ fn listen_once(addresses: &[Address], transport: Transport, options: &Options, b
         let chosen = listeners.first().and_then(|first| first.local.port());
         match Listener::open(&with_port(address, chosen), transport, options, backlog) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if matches!(error.kind(), Kind::AddressNotAvailable | Kind::Unsupported) => {
-                missing = Some(error)
-            }
+            Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -67,6 +65,11 @@ fn listen_once(addresses: &[Address], transport: Transport, options: &Options, b
         Some(error) if listeners.is_empty() => Err(error),
         _ => Ok(listeners),
     }
+}
+
+/// Whether this machine has no such address or family, which is no fault of what was asked for.
+fn is_missing(error: &Error) -> bool {
+    matches!(error.op, Op::Socket | Op::Bind) && matches!(error.kind(), Kind::AddressNotAvailable | Kind::Unsupported)
 }
 
 /// The same address; where the port is 0, with the one that the system chose for the first.
@@ -85,8 +88,8 @@ impl Listener {
         let socket = Socket::new(family, transport, options.mptcp).map_err(|error| failed(Op::Socket, error))?;
         options.apply(&socket, family, transport, Phase::BeforeBind)?;
         let path = bind(&socket, address, transport).map_err(|error| failed(Op::Bind, error))?;
+        options.apply(&socket, family, transport, Phase::BeforeListen)?;
         if transport.is_stream() {
-            options.apply(&socket, family, transport, Phase::BeforeListen)?;
             socket.listen(backlog).map_err(|error| failed(Op::Listen, error))?;
         }
         let local = socket.local_address().map_err(|error| failed(Op::Bind, error))?;

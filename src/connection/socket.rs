@@ -44,7 +44,8 @@ impl Socket {
         };
         let (kind, kind_name) =
             if transport.is_stream() { (Type::STREAM, "SOCK_STREAM") } else { (Type::DGRAM, "SOCK_DGRAM") };
-        let protocol = if mptcp { Some(multipath()?) } else { None };
+        let no_mptcp = || io::Error::new(io::ErrorKind::Unsupported, "this system has no Multipath TCP");
+        let protocol = if mptcp { Some(MULTIPATH.ok_or_else(no_mptcp)?) } else { None };
         let protocol_name = if mptcp { ", IPPROTO_MPTCP" } else { "" };
         trace::call(
             "socket",
@@ -162,12 +163,12 @@ impl Socket {
 
     /// getsockname(2)
     pub fn local_address(&self) -> io::Result<Address> {
-        self.name_of("getsockname", |socket| socket.local_addr())
+        self.name_of("getsockname", socket2::Socket::local_addr)
     }
 
     /// getpeername(2)
     pub fn peer_address(&self) -> io::Result<Address> {
-        self.name_of("getpeername", |socket| socket.peer_addr())
+        self.name_of("getpeername", socket2::Socket::peer_addr)
     }
 
     fn name_of(
@@ -272,12 +273,14 @@ fn open_nonblocking(domain: Domain, kind: Type, protocol: Option<Protocol>) -> i
 }
 
 /// Multipath TCP, where there is one.
-fn multipath() -> io::Result<Protocol> {
+const MULTIPATH: Option<Protocol> = {
     #[cfg(target_os = "linux")]
-    return Ok(Protocol::MPTCP);
+    {
+        Some(Protocol::MPTCP)
+    }
     #[cfg(not(target_os = "linux"))]
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no Multipath TCP"))
-}
+    None
+};
 
 /// Linux and FreeBSD have accept4(2); elsewhere the flag is set after the fact.
 fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<(socket2::Socket, SockAddr)> {

@@ -317,6 +317,7 @@ pub fn mask(text: &str) -> String {
 }
 
 /// Whether a program is installed. A test that needs one that is not says so, and is skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub fn has(program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()));

@@ -133,17 +133,17 @@ fn single_threaded() -> io::Result<Runtime> {
 struct Workers {
     handles: Vec<Handle>,
     /// Dropped to end the threads.
-    _running: Vec<oneshot::Sender<()>>,
+    running: Vec<oneshot::Sender<()>>,
 }
 
 impl Workers {
     fn start(first: Handle, threads: usize) -> io::Result<Workers> {
-        let mut workers = Workers { handles: vec![first], _running: Vec::new() };
+        let mut workers = Workers { handles: vec![first], running: Vec::new() };
         for _ in 1..threads {
             let runtime = single_threaded()?;
             let (running, until_dropped) = oneshot::channel::<()>();
             workers.handles.push(runtime.handle().clone());
-            workers._running.push(running);
+            workers.running.push(running);
             std::thread::Builder::new().name("serve".to_owned()).spawn(move || runtime.block_on(until_dropped))?;
         }
         Ok(workers)

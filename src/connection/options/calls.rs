@@ -1,19 +1,18 @@
 //! Options that take more than one call of socket2: keepalive, devices, Fast Open and multicast.
 //!
-//! Owns the differences between the systems behind one option. Must not know flags, phases or messages. Trade-off: a name
-//! of an interface becomes a number here, at the last moment, because interfaces come and go.
+//! Owns the differences between the systems behind one option. Must not know flags, phases or messages. Trade-off: a
+//! name of an interface becomes a number here, at the last moment, because interfaces come and go.
+// Names that only some systems need are written out in full: an import would be unused on the others.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use socket2::{InterfaceIndexOrAddress, Socket as Raw, TcpKeepalive};
 
 use super::Options;
 use super::row::{Reading, read};
-use super::values::{Interface, JoinV4, JoinV6, Milliseconds, Seconds, Value, Whole};
-use crate::connection::sys;
+use super::values::{Interface, JoinV4, JoinV6, Seconds, Value, Whole};
+use crate::connection::{Cause, Error, errno};
 
 /// The keepalive settings that one call makes.
 #[derive(Clone)]
@@ -38,13 +37,15 @@ impl<T> Keepalive<T> {
         Keepalive { given, settings: if cfg!(windows) { all_keepalive(options) } else { settings } }
     }
 
-    pub(super) fn set(socket: &Raw, keepalive: Keepalive<T>) -> io::Result<()> {
+    /// This also turns keepalive on, which is why the switch is set after it.
+    pub(super) fn set(socket: &Raw, keepalive: &Keepalive<T>) -> io::Result<()> {
         socket.set_tcp_keepalive(&keepalive.settings)
     }
 }
 
-/// Windows sets both times in one call (`SIO_KEEPALIVE_VALS`), so the one that was not asked for gets its documented default.
-pub(super) fn all_keepalive(options: &Options) -> TcpKeepalive {
+/// Windows sets both times in one call (`SIO_KEEPALIVE_VALS`), so the one that was not asked for gets its documented
+/// default.
+fn all_keepalive(options: &Options) -> TcpKeepalive {
     let idle = options.keepalive_idle.unwrap_or(Whole(7200));
     let interval = options.keepalive_interval.unwrap_or(Whole(1));
     let times = TcpKeepalive::new().with_time(idle.duration()).with_interval(interval.duration());
@@ -66,40 +67,74 @@ pub(super) fn keepalive_count(options: &Options) -> Option<Keepalive<u32>> {
     options.keepalive_count.map(|count| Keepalive::new(options, count, settings(count)))
 }
 
-/// Whoever sets a time wants it to count; `--keepalive=off` still wins.
+/// The switch itself. Whoever sets a time wants it to count; `--keepalive=off` still wins.
 pub(super) fn keepalive(options: &Options) -> Option<bool> {
     let times = options.keepalive_idle.is_some() || options.keepalive_interval.is_some();
     options.keepalive.or((times || options.keepalive_count.is_some()).then_some(true))
 }
 
-pub(super) fn seconds(duration: io::Result<Duration>) -> io::Result<Seconds> {
+#[cfg(unix)]
+pub(super) fn seconds(duration: io::Result<std::time::Duration>) -> io::Result<Seconds> {
     duration.map(|duration| Whole(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)))
 }
 
-/// The kernel's 0 is no time of its own.
-pub(super) fn user_timeout(timeout: Option<Duration>) -> Milliseconds {
-    timeout.and_then(Milliseconds::from_duration).unwrap_or(Whole(0))
+#[cfg(target_os = "linux")]
+pub(super) fn set_user_timeout(socket: &Raw, timeout: super::Milliseconds) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(timeout.duration()))
+}
+
+/// 0, which is no timeout of its own, where none is set.
+#[cfg(target_os = "linux")]
+pub(super) fn user_timeout(socket: &Raw) -> io::Result<Reading> {
+    let timeout = socket.tcp_user_timeout()?.and_then(super::Milliseconds::from_duration);
+    read(Ok(timeout.unwrap_or(Whole(0))))
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn busy_poll(socket: &Raw) -> io::Result<Reading> {
+    read(socket.busy_poll().map(Whole::<1_000>))
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+pub(super) fn set_congestion(socket: &Raw, name: &String) -> io::Result<()> {
+    socket.set_tcp_congestion(name.as_bytes())
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+pub(super) fn congestion(socket: &Raw) -> io::Result<Reading> {
+    read(socket.tcp_congestion().map(|name| text(&name)))
+}
+
+/// ENOENT is what Linux says to a name it does not know; as words, "No such file or directory" would mislead.
+pub(super) fn explain_congestion(error: Error) -> Error {
+    const UNKNOWN: &str =
+        "no such congestion control, /proc/sys/net/ipv4/tcp_available_congestion_control has the list";
+    match error.errno().map(errno::name) {
+        Some("ENOENT") => Error { cause: Cause::Unsupported(UNKNOWN), ..error },
+        _ => error,
+    }
 }
 
 /// A name that the kernel padded with zeros.
-pub(super) fn text(name: &[u8]) -> String {
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(super) fn bind_device_v4(socket: &Raw, device: &Interface) -> io::Result<()> {
-    socket.bind_device_by_index_v4(NonZeroU32::new(device.index()?))
+    socket.bind_device_by_index_v4(std::num::NonZeroU32::new(device.index()?))
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(super) fn bind_device_v6(socket: &Raw, device: &Interface) -> io::Result<()> {
-    socket.bind_device_by_index_v6(NonZeroU32::new(device.index()?))
+    socket.bind_device_by_index_v6(std::num::NonZeroU32::new(device.index()?))
 }
 
 /// The device that a socket is bound to, or nothing.
 #[cfg(target_os = "linux")]
 pub(super) fn device_v4(socket: &Raw) -> io::Result<Reading> {
-    read(socket.device().map(|name| text(&name.unwrap_or_default())))
+    read(socket.device().map(|name| name.map(|name| text(&name))))
 }
 
 /// Linux has one option for both families.
@@ -108,42 +143,42 @@ pub(super) use device_v4 as device_v6;
 
 #[cfg(target_os = "macos")]
 pub(super) fn device_v4(socket: &Raw) -> io::Result<Reading> {
-    read(socket.device_index_v4().map(|index| index.map_or(String::new(), |index| index.to_string())))
+    read(socket.device_index_v4().map(|index| index.map(std::num::NonZeroU32::get)))
 }
 
 #[cfg(target_os = "macos")]
 pub(super) fn device_v6(socket: &Raw) -> io::Result<Reading> {
-    read(socket.device_index_v6().map(|index| index.map_or(String::new(), |index| index.to_string())))
+    read(socket.device_index_v6().map(|index| index.map(std::num::NonZeroU32::get)))
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(super) fn set_fast_open(socket: &Raw, queue_length: u32) -> io::Result<()> {
-    sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue_length.cast_signed())
+    crate::connection::sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue_length.cast_signed())
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(super) fn fast_open(socket: &Raw) -> io::Result<Reading> {
-    read(sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN).map(i32::cast_unsigned))
+    read(crate::connection::sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN).map(i32::cast_unsigned))
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn set_fast_open_connect(socket: &Raw, on: bool) -> io::Result<()> {
-    sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on))
+    crate::connection::sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on))
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn fast_open_connect(socket: &Raw) -> io::Result<Reading> {
-    read(sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT).map(i32::cast_unsigned))
+    read(crate::connection::sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT).map(i32::cast_unsigned))
 }
 
 /// The processor; nothing where none was chosen, which the kernel says as -1.
 #[cfg(target_os = "linux")]
 pub(super) fn incoming_cpu(socket: &Raw) -> io::Result<Reading> {
-    read(socket.cpu_affinity().map(|cpu| u32::try_from(cpu).map_or(String::new(), |cpu| cpu.to_string())))
+    read(socket.cpu_affinity().map(|cpu| u32::try_from(cpu).ok()))
 }
 
 /// The IPv4 groups to join.
-pub(super) fn joins_v4(options: &Options) -> impl Iterator<Item = JoinV4> {
+fn joins_v4(options: &Options) -> impl Iterator<Item = JoinV4> {
     let source = options.multicast_source;
     options.multicast_join.iter().filter_map(move |group| match group.address {
         IpAddr::V4(address) => Some(JoinV4 { group: address, interface: group.interface.clone(), source }),
@@ -152,17 +187,17 @@ pub(super) fn joins_v4(options: &Options) -> impl Iterator<Item = JoinV4> {
 }
 
 /// The IPv4 groups to join whoever sends to them.
-pub(super) fn joins_v4_of_all(options: &Options) -> impl Iterator<Item = JoinV4> {
-    joins_v4(options).filter(|join| join.source.is_none())
+pub(super) fn joins_v4_of_all(options: &Options) -> Vec<JoinV4> {
+    joins_v4(options).filter(|join| join.source.is_none()).collect()
 }
 
 /// The IPv4 groups to join for one sender, either those whose interface the call can take or the others.
-pub(super) fn joins_v4_of_one(options: &Options, takes_interface: bool) -> impl Iterator<Item = JoinV4> {
+pub(super) fn joins_v4_of_one(options: &Options, takes_interface: bool) -> Vec<JoinV4> {
     let by_address = |join: &JoinV4| matches!(join.interface, None | Some(Interface::Address(_)));
-    joins_v4(options).filter(move |join| join.source.is_some() && by_address(join) == takes_interface)
+    joins_v4(options).filter(move |join| join.source.is_some() && by_address(join) == takes_interface).collect()
 }
 
-pub(super) fn join_v4(socket: &Raw, join: JoinV4) -> io::Result<()> {
+pub(super) fn join_v4(socket: &Raw, join: &JoinV4) -> io::Result<()> {
     let interface = match &join.interface {
         None => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
         Some(Interface::Address(address)) => InterfaceIndexOrAddress::Address(*address),
@@ -171,23 +206,27 @@ pub(super) fn join_v4(socket: &Raw, join: JoinV4) -> io::Result<()> {
     socket.join_multicast_v4_n(&join.group, &interface)
 }
 
-pub(super) fn join_v4_of_one(socket: &Raw, join: JoinV4) -> io::Result<()> {
-    let interface = match join.interface {
-        Some(Interface::Address(address)) => address,
+pub(super) fn join_v4_of_one(socket: &Raw, join: &JoinV4) -> io::Result<()> {
+    let interface = match &join.interface {
+        Some(Interface::Address(address)) => *address,
         _ => Ipv4Addr::UNSPECIFIED,
     };
     socket.join_ssm_v4(&join.source.unwrap_or(Ipv4Addr::UNSPECIFIED), &join.group, &interface)
 }
 
 /// The IPv6 groups to join.
-pub(super) fn joins_v6(options: &Options) -> impl Iterator<Item = JoinV6> {
-    options.multicast_join.iter().filter_map(|group| match group.address {
-        IpAddr::V6(address) => Some(JoinV6 { group: address, interface: group.interface.clone() }),
-        IpAddr::V4(_) => None,
-    })
+pub(super) fn joins_v6(options: &Options) -> Vec<JoinV6> {
+    options
+        .multicast_join
+        .iter()
+        .filter_map(|group| match group.address {
+            IpAddr::V6(address) => Some(JoinV6 { group: address, interface: group.interface.clone() }),
+            IpAddr::V4(_) => None,
+        })
+        .collect()
 }
 
-pub(super) fn join_v6(socket: &Raw, join: JoinV6) -> io::Result<()> {
+pub(super) fn join_v6(socket: &Raw, join: &JoinV6) -> io::Result<()> {
     // 0 lets the system choose.
     let index = join.interface.as_ref().map_or(Ok(0), Interface::index)?;
     socket.join_multicast_v6(&join.group, index)
@@ -203,8 +242,8 @@ pub(super) fn set_multicast_interface_v4(socket: &Raw, interface: &Interface) ->
 /// `IP_MULTICAST_IF` with a `struct ip_mreqn`.
 #[cfg(unix)]
 pub(super) fn set_multicast_index_v4(socket: &Raw, index: u32) -> io::Result<()> {
-    let _ = (socket, index);
-    Err(io::Error::from(io::ErrorKind::Unsupported)) // until rustix has its feature net
+    let unspecified = Ipv4Addr::UNSPECIFIED;
+    Ok(rustix::net::sockopt::set_ip_multicast_if_with_ifindex(socket, &unspecified, &unspecified, index)?)
 }
 
 /// Winsock takes an address of 0.0.0.0/8 for an interface's number.
@@ -224,11 +263,11 @@ pub(super) fn set_multicast_interface_v6(socket: &Raw, interface: &Interface) ->
 
 /// The interface's address; nothing where the routing table decides, and where the interface was chosen by its number.
 pub(super) fn multicast_interface_v4(socket: &Raw) -> io::Result<Reading> {
-    let shown = |address: Ipv4Addr| if address.is_unspecified() { String::new() } else { address.to_string() };
-    read(socket.multicast_if_v4().map(shown))
+    let chosen = |address: Ipv4Addr| (!address.is_unspecified()).then_some(Interface::Address(address));
+    read(socket.multicast_if_v4().map(chosen))
 }
 
 /// The interface's number; nothing where the routing table decides.
 pub(super) fn multicast_interface_v6(socket: &Raw) -> io::Result<Reading> {
-    read(socket.multicast_if_v6().map(|index| if index == 0 { String::new() } else { index.to_string() }))
+    read(socket.multicast_if_v6().map(|index| (index != 0).then_some(Interface::Index(index))))
 }

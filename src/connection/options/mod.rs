@@ -1,8 +1,8 @@
 //! The socket options: what can be asked for, and the one function that applies it.
 //!
-//! Owns the flags that serve, connect, probe and echo-bench share, and every setsockopt(2) of the program. Must not know
-//! a command: its defaults are set by the command in these fields. Trade-off: every flag exists on every system, so that
-//! a command line means the same everywhere; a system that lacks an option says so when it is asked for.
+//! Owns the flags that serve, connect, probe and echo-bench share, and every setsockopt(2) of the program. Must not
+//! know a command: its defaults are set by the command in these fields. Trade-off: every flag exists on every system,
+//! so that a command line means the same everywhere; a system that lacks an option says so when it is asked for.
 
 mod calls;
 mod row;
@@ -15,7 +15,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use clap::ValueHint;
+use clap::{ValueHint, value_parser};
 
 use self::row::{Call, Target};
 use self::table::ROWS;
@@ -45,6 +45,7 @@ pub enum Phase {
 // Flattened last into a command: the heading would otherwise be that of the command's own flags as well.
 #[derive(clap::Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Socket options")]
+#[expect(clippy::doc_markdown, reason = "the doc comments are the help, where backticks would be shown")]
 pub struct Options {
     /// Send small messages at once [default: on but for probe]
     ///
@@ -77,14 +78,14 @@ pub struct Options {
     /// Unanswered keepalive probes before the reset
     ///
     /// TCP_KEEPCNT, tcp(7).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127), value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=127), value_hint = ValueHint::Other)]
     pub keepalive_count: Option<u32>,
 
     /// How long a close waits for data to be sent; 0: reset
     ///
-    /// In whole seconds, rounded up. With 0 a close throws away what was not sent and resets the connection: the peer sees
-    /// "connection reset", and no TIME_WAIT stays behind. SO_LINGER, socket(7). This program's sockets do not block, and on
-    /// such a socket most systems do not make the close itself wait.
+    /// In whole seconds, rounded up. With 0 a close throws away what was not sent and resets the connection: the peer
+    /// sees "connection reset", and no TIME_WAIT stays behind. SO_LINGER, socket(7). This program's sockets do not
+    /// block, and on such a socket most systems do not make the close itself wait.
     #[arg(long, value_name = "DURATION", value_parser = parse_whole::<1_000_000_000>, value_hint = ValueHint::Other)]
     pub linger: Option<Seconds>,
 
@@ -92,29 +93,29 @@ pub struct Options {
     ///
     /// IPv4's time to live and IPv6's hop limit; both on an IPv6 socket that also carries IPv4. IP_TTL, ip(7);
     /// IPV6_UNICAST_HOPS, ipv6(7).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255), value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=255), value_hint = ValueHint::Other)]
     pub ttl: Option<u32>,
 
     /// Type of service: a DSCP name, or the whole byte
     ///
-    /// The byte of the IP header that routers may treat packets by: ef, le, cs0 to cs7, af11 to af43, lowdelay, throughput,
-    /// reliability, or a number from 0 to 255 (0xb8). A number is the whole byte, so DSCP 46 is 184. TCP keeps the two lowest
-    /// bits for itself (ECN). IP_TOS, ip(7); IPV6_TCLASS, ipv6(7).
+    /// The byte of the IP header that routers may treat packets by: ef, le, cs0 to cs7, af11 to af43, lowdelay,
+    /// throughput, reliability, or a number from 0 to 255 (0xb8). A number is the whole byte, so DSCP 46 is 184. TCP
+    /// keeps the two lowest bits for itself (ECN). IP_TOS, ip(7); IPV6_TCLASS, ipv6(7).
     #[arg(long, value_name = "N|NAME", value_parser = parse_tos, value_hint = ValueHint::Other)]
     pub tos: Option<Tos>,
 
     /// Size of the send buffer
     ///
-    /// What may be sent and not yet acknowledged. Linux doubles the size for its own book-keeping, reads back the double, and
-    /// allows no more than /proc/sys/net/core/wmem_max. SO_SNDBUF, socket(7).
+    /// What may be sent and not yet acknowledged. Linux doubles the size for its own book-keeping, reads back the
+    /// double, and allows no more than /proc/sys/net/core/wmem_max. SO_SNDBUF, socket(7).
     #[arg(long, value_name = "SIZE", value_parser = parse_buffer_size, value_hint = ValueHint::Other)]
     pub send_buffer: Option<u32>,
 
     /// Size of the receive buffer
     ///
-    /// What may have arrived and not yet been read; for TCP the largest window that is offered to the peer, and set before
-    /// connecting or listening for that reason. Linux doubles the size for its own book-keeping, reads back the double, and
-    /// allows no more than /proc/sys/net/core/rmem_max. SO_RCVBUF, socket(7).
+    /// What may have arrived and not yet been read; for TCP the largest window that is offered to the peer, and set
+    /// before connecting or listening for that reason. Linux doubles the size for its own book-keeping, reads back the
+    /// double, and allows no more than /proc/sys/net/core/rmem_max. SO_RCVBUF, socket(7).
     #[arg(long, value_name = "SIZE", value_parser = parse_buffer_size, value_hint = ValueHint::Other)]
     pub receive_buffer: Option<u32>,
 
@@ -153,14 +154,15 @@ pub struct Options {
 
     /// Queueing priority of packets
     ///
-    /// 0 to 6; more needs CAP_NET_ADMIN. --tos sets it as well, so it is applied after that. SO_PRIORITY, socket(7). Linux
-    /// only.
+    /// 0 to 6; more needs CAP_NET_ADMIN. --tos changes it as well, and is applied before it. SO_PRIORITY, socket(7).
+    /// Linux only.
     #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
     pub priority: Option<u32>,
 
     /// TCP congestion control, such as cubic, reno or bbr
     ///
-    /// Those there are: /proc/sys/net/ipv4/tcp_available_congestion_control. TCP_CONGESTION, tcp(7). Linux and FreeBSD only.
+    /// Those there are: /proc/sys/net/ipv4/tcp_available_congestion_control. TCP_CONGESTION, tcp(7). Linux and FreeBSD
+    /// only.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     pub congestion: Option<String>,
 
@@ -179,8 +181,8 @@ pub struct Options {
 
     /// Acknowledge at once, without the delay
     ///
-    /// Set once the connection is there; the system may return to delayed acknowledgements by itself. TCP_QUICKACK, tcp(7).
-    /// Linux only.
+    /// Set once the connection is there; the system may return to delayed acknowledgements by itself. TCP_QUICKACK,
+    /// tcp(7). Linux only.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub quickack: Option<bool>,
@@ -202,24 +204,25 @@ pub struct Options {
 
     /// Unsent bytes at which a socket stops being writable
     ///
-    /// Keeps data out of the send buffer that could not be sent yet, at no cost in throughput. TCP_NOTSENT_LOWAT, tcp(7).
-    /// Linux only.
+    /// Keeps data out of the send buffer that could not be sent yet, at no cost in throughput. TCP_NOTSENT_LOWAT,
+    /// tcp(7). Linux only.
     #[arg(long, value_name = "SIZE", value_parser = parse_buffer_size, value_hint = ValueHint::Other)]
     pub notsent_lowat: Option<u32>,
 
     /// TCP Fast Open; for a server the length of its queue
     ///
-    /// Data travels in the first packet of a connection (RFC 7413). A server sets TCP_FASTOPEN to N, 128 if it is left out; a
-    /// client sets TCP_FASTOPEN_CONNECT (Linux only) unless N is 0. /proc/sys/net/ipv4/tcp_fastopen must allow it: 1 for
-    /// clients, 2 for servers, 3 for both.
+    /// Data travels in the first packet of a connection (RFC 7413). A server sets TCP_FASTOPEN to N, 128 if it is left
+    /// out; a client sets TCP_FASTOPEN_CONNECT (Linux only) unless N is 0. /proc/sys/net/ipv4/tcp_fastopen must allow
+    /// it: 1 for clients, 2 for servers, 3 for both.
     // 128: what SOMAXCONN was for decades; a queue that is full only costs the shortcut, not the connection.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "128")]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
+    #[arg(value_parser = value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
     pub fast_open: Option<u32>,
 
     /// Use Multipath TCP
     ///
-    /// A connection may then use several paths at once (RFC 8684), and falls back to TCP if the peer has none. Linux only.
+    /// A connection may then use several paths at once (RFC 8684), and falls back to TCP if the peer has none. Linux
+    /// only.
     #[arg(long)]
     pub mptcp: bool,
 
@@ -248,7 +251,7 @@ pub struct Options {
     ///
     /// Of several sockets that share a port (--reuse-port), the one that has the processor gets the connection.
     /// SO_INCOMING_CPU, socket(7). Linux only.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
     pub incoming_cpu: Option<u32>,
 
     /// Allow datagrams to broadcast addresses
@@ -268,9 +271,9 @@ pub struct Options {
 
     /// Receive datagrams to this multicast group (repeatable)
     ///
-    /// 239.1.2.3 or ff15::1, and after an @ the interface: its name, its number or, for IPv4, its address; the system chooses
-    /// if there is none. A group of one family is left out on sockets that cannot carry that family. IP_ADD_MEMBERSHIP,
-    /// ip(7); IPV6_ADD_MEMBERSHIP, ipv6(7).
+    /// 239.1.2.3 or ff15::1, and after an @ the interface: its name, its number or, for IPv4, its address; the system
+    /// chooses if there is none. A group of one family is left out on sockets that cannot carry that family.
+    /// IP_ADD_MEMBERSHIP, ip(7); IPV6_ADD_MEMBERSHIP, ipv6(7).
     #[arg(long, value_name = "GROUP[@INTERFACE]", value_parser = parse_group, value_hint = ValueHint::Other)]
     pub multicast_join: Vec<Group>,
 
@@ -283,7 +286,7 @@ pub struct Options {
     /// Hops that a multicast datagram may take [default: 1]
     ///
     /// 0 to 255; 0 stays on this machine. IP_MULTICAST_TTL, ip(7); IPV6_MULTICAST_HOPS, ipv6(7).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=255), value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=255), value_hint = ValueHint::Other)]
     pub multicast_ttl: Option<u32>,
 
     /// Hear this machine's own multicasts [default: on]
@@ -295,8 +298,8 @@ pub struct Options {
 
     /// Send multicasts by this network interface
     ///
-    /// A name, a number or, for IPv4, one of its addresses; the routing table decides if it is not set. IP_MULTICAST_IF,
-    /// ip(7); IPV6_MULTICAST_IF, ipv6(7).
+    /// A name, a number or, for IPv4, one of its addresses; the routing table decides if it is not set.
+    /// IP_MULTICAST_IF, ip(7); IPV6_MULTICAST_IF, ipv6(7).
     #[arg(long, value_name = "NAME|N|ADDRESS", value_parser = parse_interface, value_hint = ValueHint::Other)]
     pub multicast_interface: Option<Interface>,
 
@@ -309,8 +312,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Sets what was asked for and belongs to this phase, in the order of the table. An option that has no meaning for the
-    /// transport is an error at the first call; one that has none for the family is not, since a command may use both.
+    /// Sets what was asked for and belongs to this phase, in the order of the table. An option that has no meaning for
+    /// the transport is an error at the first call; one that has none for the family is not, since a command may use
+    /// both.
     pub fn apply(&self, socket: &Socket, family: Family, transport: Transport, phase: Phase) -> Result<()> {
         let target = Target::new(socket, family, transport);
         for row in ROWS {
@@ -319,8 +323,8 @@ impl Options {
         Ok(())
     }
 
-    /// What is in force, read back: `("ttl", "64")`. A flag that sets two of the system's options is there twice if they
-    /// differ, the second time with the system's name.
+    /// What is in force, read back: `("ttl", "64")`. A flag that sets two of the system's options is there twice if
+    /// they differ, the second time with the system's name.
     pub fn effective(socket: &Socket, family: Family, transport: Transport) -> Vec<(&'static str, String)> {
         let target = Target::new(socket, family, transport);
         let mut effective: Vec<(&'static str, String)> = Vec::new();

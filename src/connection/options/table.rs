@@ -1,15 +1,16 @@
 //! The table of the socket options: one row for each option of the system.
 //!
-//! Owns what each flag means to the system: its level and name, the sockets it has a meaning for, when it is set, whether
-//! an accepted socket has it from its listener, and which systems lack it. Must not know clap, or how a row is applied.
-//! Trade-off: what the system calls by two names for IPv4 and IPv6 is two rows, so that a trace shows what was really set.
+//! Owns what each flag means to the system: its level and name, the sockets it has a meaning for, when it is set,
+//! whether an accepted socket has it from its listener, and which systems lack it. Must not know clap, or how a row is
+//! applied. Trade-off: what the system calls by two names for IPv4 and IPv6 is two rows, so that a trace shows what was
+//! really set.
 
 use socket2::Socket as Raw;
 
 use super::Phase;
 use super::calls::{self, Keepalive};
 use super::row::{Accepted, Reach, Row, read};
-use super::values::{JoinV6, Linger, Seconds, Tos, Whole};
+use super::values::{Linger, Seconds, Tos};
 use crate::connection::Transport;
 
 /// A function of only some systems. The others get the reason instead.
@@ -51,8 +52,8 @@ const TCP: Row = Row { transports: &[Transport::Tcp], otherwise: "only tcp socke
 
 const UDP: Row = Row { transports: &[Transport::Udp], otherwise: "only udp sockets have it", ..ANY };
 
-/// In the order in which they are set: the keepalive switch after the times that turn it on, the priority after the type of
-/// service that changes it.
+/// In the order in which they are set: the keepalive switch after the times that turn it on, the priority after the
+/// type of service that changes it.
 pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "v6-only",
@@ -220,7 +221,7 @@ pub(super) const ROWS: &[Row] = &[
         set: |call| {
             call.each(call.options.busy_poll, only!(linux, "SO_BUSY_POLL", |socket, poll| socket.set_busy_poll(poll.0)))
         },
-        get: only!(linux, "SO_BUSY_POLL", |socket| read(socket.busy_poll().map(Whole::<1_000>))),
+        get: only!(linux, "SO_BUSY_POLL", calls::busy_poll),
         ..IP
     },
     Row {
@@ -246,21 +247,21 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "keepalive-idle",
         constant: "IPPROTO_TCP, TCP_KEEPIDLE",
-        set: |call| call.each(calls::keepalive_idle(call.options), Ok(Keepalive::set)),
+        set: |call| call.each(&calls::keepalive_idle(call.options), Ok(Keepalive::set)),
         get: only!(unix, "TCP_KEEPIDLE", |socket| read(calls::seconds(socket.tcp_keepalive_time()))),
         ..TCP
     },
     Row {
         flag: "keepalive-interval",
         constant: "IPPROTO_TCP, TCP_KEEPINTVL",
-        set: |call| call.each(calls::keepalive_interval(call.options), Ok(Keepalive::set)),
+        set: |call| call.each(&calls::keepalive_interval(call.options), Ok(Keepalive::set)),
         get: only!(unix, "TCP_KEEPINTVL", |socket| read(calls::seconds(socket.tcp_keepalive_interval()))),
         ..TCP
     },
     Row {
         flag: "keepalive-count",
         constant: "IPPROTO_TCP, TCP_KEEPCNT",
-        set: |call| call.each(calls::keepalive_count(call.options), Ok(Keepalive::set)),
+        set: |call| call.each(&calls::keepalive_count(call.options), Ok(Keepalive::set)),
         get: Ok(|socket| read(socket.tcp_keepalive_retries())),
         ..TCP
     },
@@ -301,28 +302,21 @@ pub(super) const ROWS: &[Row] = &[
         flag: "congestion",
         constant: "IPPROTO_TCP, TCP_CONGESTION",
         set: |call| {
+            let name = &call.options.congestion;
             call.each(
-                call.options.congestion.clone(),
-                only!([any(target_os = "linux", target_os = "freebsd")], "TCP_CONGESTION", |socket, name| socket
-                    .set_tcp_congestion(name.as_bytes())),
+                name,
+                only!([any(target_os = "linux", target_os = "freebsd")], "TCP_CONGESTION", calls::set_congestion),
             )
+            .map_err(calls::explain_congestion)
         },
-        get: only!([any(target_os = "linux", target_os = "freebsd")], "TCP_CONGESTION", |socket| read(
-            socket.tcp_congestion().map(|name| calls::text(&name))
-        )),
+        get: only!([any(target_os = "linux", target_os = "freebsd")], "TCP_CONGESTION", calls::congestion),
         ..TCP
     },
     Row {
         flag: "user-timeout",
         constant: "IPPROTO_TCP, TCP_USER_TIMEOUT",
-        set: |call| {
-            call.each(
-                call.options.user_timeout,
-                only!(linux, "TCP_USER_TIMEOUT", |socket, timeout| socket
-                    .set_tcp_user_timeout(Some(timeout.duration()))),
-            )
-        },
-        get: only!(linux, "TCP_USER_TIMEOUT", |socket| read(socket.tcp_user_timeout().map(calls::user_timeout))),
+        set: |call| call.each(call.options.user_timeout, only!(linux, "TCP_USER_TIMEOUT", calls::set_user_timeout)),
+        get: only!(linux, "TCP_USER_TIMEOUT", calls::user_timeout),
         ..TCP
     },
     Row {
@@ -476,13 +470,11 @@ pub(super) const ROWS: &[Row] = &[
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
         set: |call| {
-            let of_one = call.options.multicast_source.is_some();
-            let set = if of_one {
-                Err("--multicast-source is for IPv4 groups only")
-            } else {
-                Ok(calls::join_v6 as fn(&Raw, JoinV6) -> _)
-            };
-            call.each(calls::joins_v6(call.options), set)
+            let joins = calls::joins_v6(call.options);
+            match call.options.multicast_source {
+                None => call.each(&joins, Ok(calls::join_v6)),
+                Some(_) => call.each(&joins, Err("--multicast-source is for IPv4 groups only")),
+            }
         },
         get: Err("a membership cannot be read back"),
         ..UDP
@@ -493,7 +485,7 @@ pub(super) const ROWS: &[Row] = &[
         reach: Reach::V4Traffic,
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
-        set: |call| call.each(calls::joins_v4_of_all(call.options), Ok(calls::join_v4)),
+        set: |call| call.each(&calls::joins_v4_of_all(call.options), Ok(calls::join_v4)),
         get: Err("a membership cannot be read back"),
         ..UDP
     },
@@ -504,9 +496,9 @@ pub(super) const ROWS: &[Row] = &[
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
         set: |call| {
-            call.each(calls::joins_v4_of_one(call.options, true), Ok(calls::join_v4_of_one))?;
+            call.each(&calls::joins_v4_of_one(call.options, true), Ok(calls::join_v4_of_one))?;
             call.each(
-                calls::joins_v4_of_one(call.options, false),
+                &calls::joins_v4_of_one(call.options, false),
                 Err("a group of one sender takes its interface by address, such as 232.1.2.3@192.0.2.1"),
             )
         },

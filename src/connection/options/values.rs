@@ -1,8 +1,8 @@
 //! What an option can be set to: how it is typed, how a message shows it, how a trace does.
 //!
 //! Owns the value types of the socket options and their parsers. Must not know which option they are for. Trade-off: a
-//! duration becomes whole units of the system's when it is parsed, rounded up, because the systems cut off the rest and a
-//! 0 means something else to most options.
+//! duration becomes whole units of the system's when it is parsed, rounded up, because the systems cut off the rest and
+//! a 0 means something else to most options.
 
 use std::fmt;
 use std::io;
@@ -56,6 +56,17 @@ impl Value for String {
 
     fn traced(&self) -> String {
         format!("{self:?}")
+    }
+}
+
+/// What may be unset: then a person is shown nothing.
+impl<T: Value> Value for Option<T> {
+    fn shown(&self) -> String {
+        self.as_ref().map_or(String::new(), Value::shown)
+    }
+
+    fn traced(&self) -> String {
+        self.as_ref().map_or("[]".to_owned(), Value::traced)
     }
 }
 
@@ -179,12 +190,12 @@ pub(super) fn parse_tos(text: &str) -> Result<Tos, String> {
     if let Some((_, byte)) = TOS_NAMES.iter().find(|(name, _)| *name == lower) {
         return Ok(Tos(*byte));
     }
-    let number = match lower.strip_prefix("0x") {
-        Some(digits) => u8::from_str_radix(digits, 16),
-        None => lower.parse(),
-    };
+    let (digits, radix) = lower.strip_prefix("0x").map_or((lower.as_str(), 10), |digits| (digits, 16));
+    // Rust's own parsers would also take a sign.
+    let digits = if digits.starts_with('+') { "" } else { digits };
+    let number = u8::from_str_radix(digits, radix);
     number.map(Tos).map_err(|_| {
-        format!("{text:?} is neither 0 to 255 (or 0xb8) nor ef, le, cs0 to cs7, af11 to af43, lowdelay, throughput, reliability")
+        format!("{text:?} is neither 0 to 255 (or 0xb8) nor ef, le, cs0-7, af11-43, lowdelay, throughput, reliability")
     })
 }
 
@@ -223,7 +234,7 @@ impl Value for Interface {
 }
 
 impl Interface {
-    /// if_nametoindex(3) by way of getaddrinfo(3), which reads the interface behind an address's `%` on every system.
+    /// `if_nametoindex(3)` by way of getaddrinfo(3), which reads the interface behind an address's `%` on every system.
     pub(super) fn index(&self) -> io::Result<u32> {
         let name = match self {
             Interface::Index(index) => return Ok(*index),
@@ -245,9 +256,9 @@ impl Interface {
 #[cfg(unix)]
 const AI_NUMERICHOST: i32 = libc::AI_NUMERICHOST;
 #[cfg(windows)]
-const AI_NUMERICHOST: i32 = windows_sys::Win32::Networking::WinSock::AI_NUMERICHOST as i32;
+const AI_NUMERICHOST: i32 = windows_sys::Win32::Networking::WinSock::AI_NUMERICHOST.cast_signed();
 
-/// What if_nametoindex(3) says.
+/// What `if_nametoindex(3)` says.
 fn no_such_interface() -> io::Error {
     #[cfg(unix)]
     return io::Error::from_raw_os_error(libc::ENODEV);
@@ -264,7 +275,8 @@ pub(super) fn parse_interface(text: &str) -> Result<Interface, String> {
         return Err("an interface has a name such as eth0, a number or an IPv4 address".to_owned());
     }
     if let Ok(index) = text.parse() {
-        return Ok(Interface::Index(index));
+        // To the system, 0 is no interface or any.
+        return if index == 0 { Err("interfaces are numbered from 1".to_owned()) } else { Ok(Interface::Index(index)) };
     }
     Ok(text.parse().map_or_else(|_| Interface::Name(text.to_owned()), Interface::Address))
 }
@@ -280,7 +292,7 @@ pub(super) fn parse_device(text: &str) -> Result<Interface, String> {
 /// A multicast group, and on which interface to join it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// 224.0.0.0/4 or ff00::/8.
+    /// 224.0.0.0/4 or `ff00::/8`.
     pub address: IpAddr,
     /// The system's choice if there is none.
     pub interface: Option<Interface>,
@@ -428,7 +440,7 @@ mod tests {
         }
         assert_eq!(parse_interface("7"), Ok(Interface::Index(7)));
         assert_eq!(parse_device("eth0"), Ok(Interface::Name("eth0".to_owned())));
-        assert!(parse_device("127.0.0.1").is_err());
+        assert!(parse_device("127.0.0.1").is_err() && parse_device("0").is_err() && parse_device("").is_err());
     }
 
     #[test]
