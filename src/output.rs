@@ -138,12 +138,6 @@ impl Output {
     }
 }
 
-/// Pairs as one line: `nodelay on, ttl 64`.
-pub fn list(pairs: &[(&'static str, String)]) -> String {
-    let words: Vec<String> = pairs.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    words.join(", ")
-}
-
 /// Stdin for bulk: unbuffered, so that what has come is there at once and large reads are not copied twice.
 pub fn bulk_stdin() -> io::Result<Box<dyn Read + Send>> {
     #[cfg(unix)]

@@ -13,7 +13,7 @@ use crate::connection::{
     Attempt, Conn, Dial, Dialed, Endpoint, Options, Query, Role, Source, TcpInfo, Transport, dial, resolve,
 };
 use crate::exit::Status;
-use crate::output::{Output, bulk_stdin, bulk_stdout, list};
+use crate::output::{Output, bulk_stdin, bulk_stdout};
 use crate::relay::{Ended, Outcome, Rules, relay};
 use crate::units::{Elapsed, parse_duration};
 
@@ -130,8 +130,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         failed.into_error()
     })?;
     tell_attempts(&attempts, output);
-    let effective = Options::effective(conn.socket(), conn.peer().family(), conn.transport());
-    output.detail(format_args!("connected to {conn} from {}: {}", conn.local(), list(&effective)));
+    output.detail(format_args!("connected to {conn} from {}: {}", conn.local(), conn.effective_options()));
     conn.set_blocking()?;
     let conn = Arc::new(conn);
     let input = bulk_stdin().context("open stdin")?;
@@ -141,8 +140,8 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     judge(outcome, &conn)
 }
 
-/// With `-v`, the addresses that did not answer.
-fn tell_attempts(attempts: &[Attempt], output: Output) {
+/// With `-v`, each address of a name that did not answer.
+pub(super) fn tell_attempts(attempts: &[Attempt], output: Output) {
     for attempt in attempts {
         if let Some(error) = attempt.error.as_ref().filter(|_| attempts.len() > 1) {
             output.detail(error);

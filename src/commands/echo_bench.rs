@@ -15,7 +15,7 @@ use crate::connection::dial::Failed;
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Address, Conn, Dial, Endpoint, Options, Role, Source, Transport, dial, resolve};
 use crate::exit::Status;
-use crate::output::{Output, list};
+use crate::output::Output;
 use crate::units::{parse_duration, parse_size};
 
 /// What `echo-bench` was asked for.
@@ -205,8 +205,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     };
     let conns = plan.connect(&addresses)?;
     let target = conns[0].peer().to_string();
-    let effective = Options::effective(conns[0].socket(), conns[0].peer().family(), plan.transport);
-    output.detail(format_args!("{target}: {}", list(&effective)));
+    output.detail(format_args!("{target}: {}", conns[0].effective_options()));
     let measured = load::run(&plan, conns, output)?;
     drop(server);
     let report = report::Report::new(&plan, &target, &measured);

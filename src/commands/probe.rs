@@ -7,10 +7,11 @@ use anyhow::Result;
 use clap::{ValueEnum, ValueHint};
 use serde::Serialize;
 
+use super::connect::tell_attempts;
 use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
-use crate::connection::{Address, Attempt, Dial, Endpoint, Error, Kind, Options, Role, Source, dial, resolve};
+use crate::connection::{Address, Dial, Endpoint, Error, Kind, Options, Role, Source, dial, resolve};
 use crate::exit::Status;
-use crate::output::{BAD, GOOD, Output, list};
+use crate::output::{BAD, GOOD, Output};
 use crate::units::{Elapsed, parse_duration};
 
 /// The name and version of the JSON lines.
@@ -184,8 +185,7 @@ fn probe(endpoint: &Endpoint, args: &Args, output: Output) -> Result<Verdict> {
     let (address, elapsed, error) = match dial(&resolved.addresses, &plan) {
         Ok(dialled) => {
             let conn = dialled.conn;
-            let effective = Options::effective(conn.socket(), conn.peer().family(), conn.transport());
-            output.detail(format_args!("{conn} from {}: {}", conn.local(), list(&effective)));
+            output.detail(format_args!("{conn} from {}: {}", conn.local(), conn.effective_options()));
             let winner = dialled.attempts.iter().rfind(|attempt| attempt.error.is_none());
             (conn.peer().clone(), winner.map_or(Duration::ZERO, |attempt| attempt.elapsed), None)
         }
@@ -199,13 +199,6 @@ fn probe(endpoint: &Endpoint, args: &Args, output: Output) -> Result<Verdict> {
     // Only an established connection can be reset: somebody listens there, and does not like us.
     let error = error.filter(|error| error.kind() != Kind::Reset);
     Ok(Verdict { target, address: Some(address), resolve, elapsed, error })
-}
-
-/// With `-v`, each address of a name that has several.
-fn tell_attempts(attempts: &[Attempt], output: Output) {
-    for error in attempts.iter().filter_map(|attempt| attempt.error.as_ref()).filter(|_| attempts.len() > 1) {
-        output.detail(error);
-    }
 }
 
 /// One line a target.

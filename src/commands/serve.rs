@@ -153,8 +153,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let events = events::Events::new(output);
     for listener in &listeners {
         events.listening(listener)?;
-        let effective = Options::effective(listener.socket(), listener.local().family(), listener.transport());
-        output.detail(format_args!("{}: {}", listener.local(), crate::output::list(&effective)));
+        output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
     }
     let (_summary, ending) = engine::serve(listeners, plan.settings, events, signals)?;
     Ok(match ending {

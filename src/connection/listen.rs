@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::kind_of;
-use super::options::{Options, Phase};
+use super::options::{Effective, Options, Phase};
 use super::{Address, Conn, Error, Kind, Op, Result, Socket, Transport, UnixName, errno};
 
 /// The kernel caps it at `somaxconn` (4096 on Linux since 5.4, 128 before): an accept storm must find room.
@@ -109,6 +109,11 @@ impl Listener {
     /// For event loops, and for reading options back.
     pub fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// The socket options in force.
+    pub fn effective_options(&self) -> Effective<'_> {
+        Effective { socket: &self.socket, family: self.local.family(), transport: self.transport }
     }
 
     /// accept(2) without waiting: none when the queue is empty.

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::error::kind_of;
+use super::options::Effective;
 use super::socket::{Interest, wait_any};
 use super::sys::{self, TcpInfo};
 use super::{Address, Clock, Error, Kind, Op, Result, Socket, Transport, options};
@@ -132,6 +133,11 @@ impl Conn {
     /// What the kernel knows of it: none where there is no `TCP_INFO`.
     pub fn info(&self) -> Option<TcpInfo> {
         if self.transport == Transport::Tcp { sys::tcp_info(self.socket.raw()) } else { None }
+    }
+
+    /// The socket options in force.
+    pub fn effective_options(&self) -> Effective<'_> {
+        Effective { socket: &self.socket, family: self.peer.family(), transport: self.transport }
     }
 
     /// A system error, dressed with the operation, the peer and the connection's age.

@@ -11,6 +11,7 @@ mod table;
 mod tests;
 mod values;
 
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -337,6 +338,23 @@ impl Options {
             }
         }
         effective
+    }
+}
+
+/// The options in force at a socket, read back when they are shown: what nobody looks at costs nothing.
+#[derive(Debug)]
+pub struct Effective<'a> {
+    pub(super) socket: &'a Socket,
+    pub(super) family: Family,
+    pub(super) transport: Transport,
+}
+
+/// `nodelay on, ttl 64`
+impl fmt::Display for Effective<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = Options::effective(self.socket, self.family, self.transport);
+        let words: Vec<String> = pairs.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        f.write_str(&words.join(", "))
     }
 }
 
