@@ -75,23 +75,14 @@ const ONLY_HERE: &[(i32, &str)] = &[
     (232, "EPIPE"),  // ERROR_NO_DATA: the pipe is being closed
 ];
 
-/// ETIMEDOUT, the number that our own clocks report.
+/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks.
 #[cfg(unix)]
-pub const ETIMEDOUT: i32 = libc::ETIMEDOUT;
+pub use libc::{ECONNREFUSED, EOPNOTSUPP, ETIMEDOUT};
+/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks.
 #[cfg(windows)]
-pub const ETIMEDOUT: i32 = windows_sys::Win32::Networking::WinSock::WSAETIMEDOUT;
-
-/// ECONNREFUSED, the number that a connection to oneself stands for.
-#[cfg(unix)]
-pub const ECONNREFUSED: i32 = libc::ECONNREFUSED;
-#[cfg(windows)]
-pub const ECONNREFUSED: i32 = windows_sys::Win32::Networking::WinSock::WSAECONNREFUSED;
-
-/// EOPNOTSUPP, the number of what a system or socket lacks.
-#[cfg(unix)]
-pub const EOPNOTSUPP: i32 = libc::EOPNOTSUPP;
-#[cfg(windows)]
-pub const EOPNOTSUPP: i32 = windows_sys::Win32::Networking::WinSock::WSAEOPNOTSUPP;
+pub use windows_sys::Win32::Networking::WinSock::{
+    WSAECONNREFUSED as ECONNREFUSED, WSAEOPNOTSUPP as EOPNOTSUPP, WSAETIMEDOUT as ETIMEDOUT,
+};
 
 /// The symbolic name of an error number, or `EUNKNOWN`.
 pub fn name(number: i32) -> &'static str {

@@ -212,7 +212,7 @@ struct OwnPath {
 #[cfg(unix)]
 type Identity = (u64, u64);
 #[cfg(not(unix))]
-type Identity = ();
+type Identity = Option<std::time::SystemTime>;
 
 /// What tells a file from another of the same name.
 fn identity(path: &Path) -> io::Result<Identity> {
@@ -220,10 +220,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
     #[cfg(unix)]
     return Ok((std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata)));
     #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        Ok(())
-    }
+    return Ok(metadata.created().ok());
 }
 
 impl OwnPath {

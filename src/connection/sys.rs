@@ -4,6 +4,7 @@
 //! Trade-off: `tcp_info` is declared here, field by field from the kernel's own header, because the C libraries lag
 //! behind it and disagree; only the part that every kernel since 4.9 fills is declared.
 
+#[cfg(unix)]
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -17,7 +18,7 @@ pub(super) fn id(socket: &socket2::Socket) -> i64 {
     #[cfg(unix)]
     return i64::from(std::os::fd::AsRawFd::as_raw_fd(socket));
     #[cfg(windows)]
-    return std::os::windows::io::AsRawSocket::as_raw_socket(socket) as i64;
+    return std::os::windows::io::AsRawSocket::as_raw_socket(socket).cast_signed();
 }
 
 /// A buffer as socket2 wants it for calls that also report the sender.
