@@ -81,6 +81,7 @@ impl Status {
         match kind {
             Kind::Refused | Kind::Reset | Kind::BrokenPipe => Status::Refused,
             Kind::TimedOut | Kind::Busy => Status::TimedOut,
+            Kind::Misbehaved => Status::CheckFailed,
             Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::Prohibited => Status::Unreachable,
             Kind::NameNotFound | Kind::LookupFailed => Status::NotResolved,
             Kind::AddressInUse

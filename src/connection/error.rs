@@ -105,6 +105,10 @@ pub enum Cause {
     SelfConnect,
     /// This system, or this kind of socket, has no such thing.
     Unsupported(&'static str),
+    /// The peer ended the connection although something was due.
+    EndedEarly(&'static str),
+    /// The peer did what it must not.
+    Misbehaved(&'static str),
 }
 
 /// What a caller may decide by. Fine enough for every exit status, coarse enough to be the same on every system.
@@ -140,6 +144,8 @@ pub enum Kind {
     Exhausted,
     /// This system or socket lacks it.
     Unsupported,
+    /// The peer did what it must not.
+    Misbehaved,
     /// Anything else that happened on this side.
     Local,
 }
@@ -190,7 +196,7 @@ impl Error {
             Cause::System(source) => source.raw_os_error(),
             Cause::TimedOut(_) => Some(errno::ETIMEDOUT),
             Cause::SelfConnect => Some(errno::ECONNREFUSED),
-            Cause::Lookup { .. } | Cause::Unsupported(_) => None,
+            Cause::Lookup { .. } | Cause::Unsupported(_) | Cause::EndedEarly(_) | Cause::Misbehaved(_) => None,
         }
     }
 
@@ -199,6 +205,8 @@ impl Error {
         match &self.cause {
             Cause::Lookup { name, .. } => name,
             Cause::Unsupported(_) => "EOPNOTSUPP",
+            Cause::EndedEarly(_) => "EEOF",
+            Cause::Misbehaved(_) => "EEXPECT",
             Cause::System(_) | Cause::TimedOut(_) | Cause::SelfConnect => self.errno().map_or("EIO", errno::name),
         }
     }
@@ -210,14 +218,13 @@ impl Error {
             Cause::Lookup { words, .. } => words.clone(),
             Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
             Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),
-            Cause::Unsupported(why) => (*why).to_owned(),
+            Cause::Unsupported(words) | Cause::EndedEarly(words) | Cause::Misbehaved(words) => (*words).to_owned(),
         }
     }
 
     /// The words with the numbers: `Connection refused (ECONNREFUSED, 111)`.
     pub fn reason(&self) -> String {
         match (&self.cause, self.errno()) {
-            (Cause::Unsupported(why), _) => (*why).to_owned(),
             (Cause::Lookup { code, name, words, .. }, _) => format!("{words} ({name}, {code})"),
             (_, Some(number)) => format!("{} ({}, {number})", self.words(), self.errname()),
             (_, None) => self.words(),
@@ -238,6 +245,8 @@ impl Error {
             Cause::TimedOut(_) => Kind::TimedOut,
             Cause::SelfConnect => Kind::Refused,
             Cause::Unsupported(_) => Kind::Unsupported,
+            Cause::EndedEarly(_) => Kind::Reset,
+            Cause::Misbehaved(_) => Kind::Misbehaved,
         }
     }
 

@@ -81,8 +81,8 @@ struct Shared {
     left: AtomicU64,
     /// Somebody failed: the others end too.
     failed: AtomicBool,
-    /// What the progress bar shows; none where nobody looks.
-    told: Option<Mutex<Histogram>>,
+    /// What the progress bar shows: the round trips so far, and until when; none where nobody looks.
+    told: Option<Mutex<(Histogram, Instant)>>,
 }
 
 /// What one thread has measured.
@@ -135,7 +135,7 @@ impl Tally {
                 let is_due = received.saturating_duration_since(*told_at) >= TELL_INTERVAL;
                 if is_due {
                     *told_at = received;
-                    work.shared.tell(untold);
+                    work.shared.tell(untold, received);
                 }
                 is_due
             }
@@ -149,9 +149,11 @@ impl Tally {
 }
 
 impl Shared {
-    fn tell(&self, untold: &mut Histogram) {
+    fn tell(&self, untold: &mut Histogram, until: Instant) {
         if let Some(told) = &self.told {
-            told.lock().unwrap_or_else(PoisonError::into_inner).merge(untold);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.0.merge(untold);
+            told.1 = told.1.max(until);
             untold.clear();
         }
     }
@@ -170,9 +172,10 @@ pub(super) fn run(plan: &Plan, conns: Vec<Conn>, output: Output) -> Result<Measu
             Until::Time(_) => 0,
         }),
         failed: AtomicBool::new(false),
-        told: bar.as_ref().map(|_| Mutex::default()),
+        told: bar.as_ref().map(|_| Mutex::new((Histogram::default(), Instant::now()))),
     });
     let begun = Instant::now();
+    let count_from = begun + plan.warm_up;
     let mut threads = Vec::new();
     // Where readiness belongs to an event loop's own socket types, each connection has a thread.
     let thread_count = if cfg!(unix) { plan.threads as usize } else { conns.len() };
@@ -182,14 +185,14 @@ pub(super) fn run(plan: &Plan, conns: Vec<Conn>, output: Output) -> Result<Measu
             transport: plan.transport,
             length_bytes: plan.length_bytes,
             reply_timeout: plan.reply_timeout,
-            count_from: begun + plan.warm_up,
+            count_from,
             end: (!length.is_zero()).then_some(begun + length),
             shared: shared.clone(),
         };
         threads.push(thread::Builder::new().name("load".to_owned()).spawn(move || drive(work))?);
     }
     if let Some(bar) = bar {
-        show(&bar, &shared, begun, length);
+        show(&bar, &shared, begun, length, count_from);
     }
     let tallies = threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
     Ok(sum(tallies))
@@ -213,16 +216,17 @@ fn drive(work: Work) -> Tally {
 }
 
 /// Moves the bar until the time is over, or somebody fails.
-fn show(bar: &ProgressBar, shared: &Shared, begun: Instant, length: Duration) {
+fn show(bar: &ProgressBar, shared: &Shared, begun: Instant, length: Duration, count_from: Instant) {
     while begun.elapsed() < length && !shared.failed.load(Ordering::Relaxed) {
         thread::sleep(TELL_INTERVAL.min(length.saturating_sub(begun.elapsed())));
         bar.set_position(begun.elapsed().as_millis() as u64);
         let Some(told) = &shared.told else { break };
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let rate = told.count() as f64 / TELL_INTERVAL.as_secs_f64();
-        let p99 = told.percentile(99.0).map_or("-".to_owned(), |p99| Latency(p99).to_string());
-        bar.set_message(format!("{} round trips/s, p99 {p99}", Count(rate as u64)));
-        told.clear();
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (round_trips, until) = (&told.0, told.1);
+        let rate = round_trips.count() as f64 / until.saturating_duration_since(count_from).as_secs_f64();
+        if let Some(p99) = round_trips.percentile(99.0) {
+            bar.set_message(format!("{} round trips/s, p99 {}", Count(rate as u64), Latency(p99)));
+        }
     }
     bar.finish_and_clear();
 }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::{Message, Tally, Work};
-use crate::connection::{Conn, Error, Kind, Op};
+use crate::connection::{Cause, Conn, Error, Kind, Op};
 
 /// Drives the one connection of a thread.
 pub(super) fn drive(work: Work) -> Tally {
@@ -96,8 +96,5 @@ impl Lane {
 
 /// The server closed the connection although an answer was due.
 pub(super) fn ended_early(conn: &Conn) -> Error {
-    conn.error(
-        Op::Receive,
-        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the server closed the connection before its answer"),
-    )
+    Error::new(Op::Receive, conn, conn.age(), Cause::EndedEarly("the server closed the connection before its answer"))
 }

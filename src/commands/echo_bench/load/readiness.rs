@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::blocking::ended_early;
 use super::{Message, Tally, Work};
 use crate::connection::error::kind_of;
-use crate::connection::{Clock, Conn, Error, Kind, Op};
+use crate::connection::{Cause, Clock, Conn, Error, Kind, Op};
 
 /// As many events as one wait takes: all that a busy thread's connections have between two waits.
 const EVENTS_MAX: usize = 1024;
@@ -215,8 +215,5 @@ impl<'a> Loop<'a> {
 
 /// The server sent more than it was sent: whatever it is, it does not echo.
 fn more_than_sent(conn: &Conn) -> Error {
-    conn.error(
-        Op::Receive,
-        std::io::Error::new(std::io::ErrorKind::InvalidData, "the server sent more than it was sent"),
-    )
+    Error::new(Op::Receive, conn, conn.age(), Cause::Misbehaved("the server sent more than it was sent"))
 }
