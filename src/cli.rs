@@ -76,12 +76,18 @@ impl<A: Args> FromArgMatches for Deferred<A> {
 
 impl<A: Args> Args for Deferred<A> {
     fn augment_args(command: clap::Command) -> clap::Command {
-        command.defer(A::augment_args)
+        command.defer(define::<A>)
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
         command.defer(A::augment_args_for_update)
     }
+}
+
+/// Defines a command's arguments. What the list of the commands says of it stays, in place of its struct's description.
+fn define<A: Args>(command: clap::Command) -> clap::Command {
+    let about = command.get_about().cloned();
+    A::augment_args(command).about(about)
 }
 
 /// Which transport and family: the same in serve, connect, probe and echo-bench.

@@ -43,7 +43,8 @@ pub enum Phase {
 }
 
 /// The flags. None of them is set unless it was asked for, so that a run without them shows the system's own behaviour.
-// Flattened last into a command: the heading would otherwise be that of the command's own flags as well.
+// Flattened last into a command: the heading would otherwise be that of the command's own flags as well. What few people
+// need is left out of `-h`, which must fit a screen.
 #[derive(clap::Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Socket options")]
 #[expect(clippy::doc_markdown, reason = "the doc comments are the help, where backticks would be shown")]
@@ -67,19 +68,19 @@ pub struct Options {
     /// Idle time before the first keepalive probe
     ///
     /// In whole seconds, rounded up; two hours on most systems if it is not set. TCP_KEEPIDLE, tcp(7).
-    #[arg(long, value_name = "DURATION", value_parser = parse_whole::<1_000_000_000>, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = parse_whole::<1_000_000_000>, value_hint = ValueHint::Other)]
     pub keepalive_idle: Option<Seconds>,
 
     /// Time between keepalive probes
     ///
     /// In whole seconds, rounded up; 75 seconds on most systems if it is not set. TCP_KEEPINTVL, tcp(7).
-    #[arg(long, value_name = "DURATION", value_parser = parse_whole::<1_000_000_000>, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = parse_whole::<1_000_000_000>, value_hint = ValueHint::Other)]
     pub keepalive_interval: Option<Seconds>,
 
     /// Unanswered keepalive probes before the reset
     ///
     /// TCP_KEEPCNT, tcp(7).
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=127), value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = value_parser!(u32).range(1..=127), value_hint = ValueHint::Other)]
     pub keepalive_count: Option<u32>,
 
     /// How long a close waits for data to be sent; 0: reset
@@ -123,7 +124,7 @@ pub struct Options {
     /// Bind a port that is in TIME_WAIT [default: on to listen]
     ///
     /// TCP servers set it except on Windows, where it would let two servers share a port. SO_REUSEADDR, socket(7).
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub reuse_address: Option<bool>,
 
@@ -137,7 +138,7 @@ pub struct Options {
     /// Keep IPv4 away from IPv6 sockets
     ///
     /// Off, a socket bound to :: also takes IPv4, as ::ffff:192.0.2.1. Nothing on IPv4 sockets. IPV6_V6ONLY, ipv6(7).
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub v6_only: Option<bool>,
 
@@ -150,14 +151,14 @@ pub struct Options {
     /// Mark packets for the firewall and routing
     ///
     /// Needs CAP_NET_ADMIN. SO_MARK, socket(7). Linux only.
-    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_hint = ValueHint::Other)]
     pub mark: Option<u32>,
 
     /// Queueing priority of packets
     ///
     /// 0 to 6; more needs CAP_NET_ADMIN. --tos changes it as well, and is applied before it. SO_PRIORITY, socket(7).
     /// Linux only.
-    #[arg(long, value_name = "N", value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_hint = ValueHint::Other)]
     pub priority: Option<u32>,
 
     /// TCP congestion control, such as cubic, reno or bbr
@@ -177,21 +178,21 @@ pub struct Options {
     ///
     /// Then the connection ends with a timeout; 0 is the system's own time. In whole milliseconds, rounded up.
     /// TCP_USER_TIMEOUT, tcp(7), RFC 5482. Linux only.
-    #[arg(long, value_name = "DURATION", value_parser = parse_whole::<1_000_000>, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = parse_whole::<1_000_000>, value_hint = ValueHint::Other)]
     pub user_timeout: Option<Milliseconds>,
 
     /// Acknowledge at once, without the delay
     ///
     /// Set once the connection is there; the system may return to delayed acknowledgements by itself. TCP_QUICKACK,
     /// tcp(7). Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub quickack: Option<bool>,
 
     /// Hold partial segments back, for up to 200 ms
     ///
     /// TCP_CORK, tcp(7). Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub cork: Option<bool>,
 
@@ -199,7 +200,7 @@ pub struct Options {
     ///
     /// For connections with fewer than four packets under way, and for up to six retransmissions.
     /// TCP_THIN_LINEAR_TIMEOUTS, Linux's Documentation/networking/tcp-thin.rst. Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub thin_linear_timeouts: Option<bool>,
 
@@ -207,7 +208,7 @@ pub struct Options {
     ///
     /// Keeps data out of the send buffer that could not be sent yet, at no cost in throughput. TCP_NOTSENT_LOWAT,
     /// tcp(7). Linux only.
-    #[arg(long, value_name = "SIZE", value_parser = parse_buffer_size, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_buffer_size, value_hint = ValueHint::Other)]
     pub notsent_lowat: Option<u32>,
 
     /// TCP Fast Open; for a server the length of its queue
@@ -224,20 +225,20 @@ pub struct Options {
     ///
     /// A connection may then use several paths at once (RFC 8684), and falls back to TCP if the peer has none. Linux
     /// only.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub mptcp: bool,
 
     /// Bind an address that this machine does not have (yet)
     ///
     /// IP_FREEBIND, ip(7). Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub freebind: Option<bool>,
 
     /// Use addresses of other machines, as a proxy does
     ///
     /// Needs CAP_NET_ADMIN, and routing that brings the packets here. IP_TRANSPARENT, ip(7). Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub transparent: Option<bool>,
 
@@ -245,14 +246,14 @@ pub struct Options {
     ///
     /// Trades processor time for latency. In whole microseconds, rounded up; more than the system's own needs
     /// CAP_NET_ADMIN. SO_BUSY_POLL, socket(7). Linux only.
-    #[arg(long, value_name = "DURATION", value_parser = parse_whole::<1_000>, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = parse_whole::<1_000>, value_hint = ValueHint::Other)]
     pub busy_poll: Option<Microseconds>,
 
     /// Serve packets that arrive on this processor
     ///
     /// Of several sockets that share a port (--reuse-port), the one that has the processor gets the connection.
     /// SO_INCOMING_CPU, socket(7). Linux only.
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = value_parser!(u32).range(0..=65535), value_hint = ValueHint::Other)]
     pub incoming_cpu: Option<u32>,
 
     /// Allow datagrams to broadcast addresses
@@ -266,7 +267,7 @@ pub struct Options {
     ///
     /// Without it, TCP's urgent byte is taken out of the stream, and lost to a program that does not ask for it.
     /// SO_OOBINLINE, socket(7).
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub out_of_band_inline: Option<bool>,
 
@@ -281,19 +282,19 @@ pub struct Options {
     /// Only take a joined group's datagrams from this address
     ///
     /// For the IPv4 groups of --multicast-join (RFC 3376). IP_ADD_SOURCE_MEMBERSHIP, ip(7).
-    #[arg(long, value_name = "ADDRESS", requires = "multicast_join", value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "ADDRESS", requires = "multicast_join", value_hint = ValueHint::Other)]
     pub multicast_source: Option<Ipv4Addr>,
 
     /// Hops that a multicast datagram may take [default: 1]
     ///
     /// 0 to 255; 0 stays on this machine. IP_MULTICAST_TTL, ip(7); IPV6_MULTICAST_HOPS, ipv6(7).
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(0..=255), value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = value_parser!(u32).range(0..=255), value_hint = ValueHint::Other)]
     pub multicast_ttl: Option<u32>,
 
     /// Hear this machine's own multicasts [default: on]
     ///
     /// The sender's setting decides, on Windows the receiver's. IP_MULTICAST_LOOP, ip(7); IPV6_MULTICAST_LOOP, ipv6(7).
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub multicast_loop: Option<bool>,
 
@@ -301,13 +302,13 @@ pub struct Options {
     ///
     /// A name, a number or, for IPv4, one of its addresses; the routing table decides if it is not set.
     /// IP_MULTICAST_IF, ip(7); IPV6_MULTICAST_IF, ipv6(7).
-    #[arg(long, value_name = "NAME|N|ADDRESS", value_parser = parse_interface, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "NAME|N|ADDRESS", value_parser = parse_interface, value_hint = ValueHint::Other)]
     pub multicast_interface: Option<Interface>,
 
     /// Also hear groups that only others joined [default: on]
     ///
     /// Off, a socket gets only the groups that it joined itself. IP_MULTICAST_ALL, ip(7). Linux only.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(long, hide_short_help = true, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     #[arg(value_parser = parse_switch, value_hint = ValueHint::Other)]
     pub multicast_all: Option<bool>,
 }
