@@ -38,13 +38,13 @@ pub struct Cli {
 /// The four commands, and two that print what the first four are documented and completed with.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve: a test server that echoes
+    /// A test server: echoes what it is sent
     Serve(Deferred<serve::Args>),
-    /// Connect: stdin to the peer, the peer to stdout
+    /// A client: stdin to the peer, the peer to stdout
     Connect(Deferred<connect::Args>),
-    /// Probe: is the port open? The exit status is connect_ex's
+    /// A port check: the exit status is what connect_ex returns
     Probe(Deferred<probe::Args>),
-    /// Measure an echo server's latency and throughput
+    /// A latency test: measures an echo server
     EchoBench(Deferred<echo_bench::Args>),
     /// Print the completion script of a shell
     #[command(hide = true)]
@@ -86,7 +86,7 @@ impl<A: Args> Args for Deferred<A> {
 
 /// Defines a command's arguments. What the list of the commands says of it stays, in place of its struct's description.
 fn define<A: Args>(command: clap::Command) -> clap::Command {
-    let about = command.get_about().cloned();
+    let about = command.get_about().cloned().unwrap_or_default();
     A::augment_args(command).about(about)
 }
 
