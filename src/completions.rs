@@ -1,76 +1,172 @@
 //! The shells' completion scripts and the man pages, made of the command line itself.
 //!
-//! Owns what clap's generators leave out: hosts and interfaces in bash, which has no hint for them, and interfaces in zsh
-//! and fish. Must not know what the options mean. Trade-off: static scripts, committed and compared by a test; clap's
-//! dynamic completion is unstable, and breaks at a colon in bash.
+//! Owns what clap's generators leave out: hosts and interfaces, values that must follow an equals sign, and that a hidden
+//! flag is not to be offered. Must not know what the options mean. Trade-off: static scripts, committed and compared by a
+//! test; clap's dynamic completion is unstable, and breaks at a colon in bash. Where a generator has no way to say
+//! something, its text is mended, and a test drives the real shells to see that it still is.
 
 use std::io;
 
 use anyhow::Result;
+use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 
 use crate::cli::{self, UsageError};
 use crate::exit::Status;
 use crate::output::Output;
 
-/// The options whose value is a network interface.
+/// The options whose value is a network interface; clap has no hint for one.
 const INTERFACE_OPTIONS: [&str; 2] = ["bind-device", "multicast-interface"];
 
-/// Hosts come before or after a colon, which bash takes for the end of a word: `__ltrim_colon_completions` mends that.
-const BASH_HOSTS: &str = r#"
-# Hosts and interfaces, which the script above cannot know.
-_sockkit_with_hosts() {
-    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+/// How the options that are switched on and off call their value.
+const SWITCH: &str = "on|off";
+
+/// What bash's script needs to know beyond clap's. HOSTS, INTERFACES and ATTACHED are lists of options.
+const BASH_HINTS: &str = r#"
+# Hosts, services and interfaces, which the function above does not know; and words that readline cuts at = and at a colon.
+_sockkit_with_hints() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" cut=""
+    if [[ "$current" == [=:] ]]; then
+        cut="$current" current=""
+    elif [[ "$previous" == [=:] ]]; then
+        cut="$previous" previous="${COMP_WORDS[COMP_CWORD-2]}"
+    fi
+    if [[ "$cut" == : ]]; then
+        COMPREPLY=($(compgen -A service -- "$current"))
+        return
+    fi
     case "$previous" in
-        --bind-device|--multicast-interface)
-            COMPREPLY=($(compgen -W "$(ls /sys/class/net 2>/dev/null)" -- "$current"))
+        HOSTS)
+            COMPREPLY=($(compgen -A hostname -- "$current"))
             return
             ;;
+        INTERFACES)
+            COMPREPLY=($(compgen -W "$(ls /sys/class/net 2>/dev/null || ifconfig -l 2>/dev/null)" -- "$current"))
+            return
+            ;;
+        ATTACHED)
+            # The value of these can only follow an equals sign.
+            [[ "$cut" == "=" ]] || previous=""
+            ;;
     esac
-    _sockkit "$@"
-    if [[ ${#COMPREPLY[@]} -eq 0 && "$current" != -* && $COMP_CWORD -gt 1 ]]; then
+    _sockkit "$1" "$current" "$previous"
+    # What is no option and no option's value is an endpoint: a host, or when there is none a path.
+    if [[ $COMP_CWORD -gt 1 && "$current" != -* && ( ${#COMPREPLY[@]} -eq 0 || "${COMPREPLY[0]}" == -* ) ]]; then
         COMPREPLY=($(compgen -A hostname -- "$current"))
-        type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions "$current"
     fi
 }
-complete -F _sockkit_with_hosts -o nosort -o bashdefault -o default sockkit 2>/dev/null ||
-    complete -F _sockkit_with_hosts -o bashdefault -o default sockkit
+complete -F _sockkit_with_hints -o nosort -o bashdefault -o default sockkit 2>/dev/null ||
+    complete -F _sockkit_with_hints -o bashdefault -o default sockkit
 "#;
 
 /// The completion script of a shell.
 pub fn script(shell: Shell) -> String {
+    let mut command = offered();
+    let attached = flags(&command, Arg::is_require_equals_set);
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(), "sockkit", &mut script);
-    let mut script = String::from_utf8_lossy(&script).into_owned();
+    clap_complete::generate(shell, &mut command, "sockkit", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
-        Shell::Bash => script.push_str(BASH_HOSTS),
-        Shell::Zsh => {
-            for option in INTERFACE_OPTIONS {
-                script = with_zsh_interfaces(&script, option);
-            }
-        }
+        Shell::Bash => script + &bash_hints(&command, &attached),
+        Shell::Zsh => script.lines().map(|line| zsh_line(line, &attached) + "\n").collect(),
         Shell::Fish => {
-            for option in INTERFACE_OPTIONS {
-                let (plain, known) = (format!("-l {option} "), format!("-l {option} -a '(__fish_print_interfaces)' "));
-                script = script.replace(&plain, &known);
-            }
+            let lines: String = script.lines().map(|line| fish_line(line, &attached) + "\n").collect();
+            lines + &fish_endpoints(&command)
         }
-        _ => {}
+        _ => script,
     }
-    script
 }
 
-/// zsh has a completer for interfaces; clap has no hint that leads to it.
-fn with_zsh_interfaces(script: &str, option: &str) -> String {
-    let start = format!("'*--{option}=[");
-    let start_once = format!("'--{option}=[");
-    let with = |line: &str| match line.strip_suffix(":_default' \\") {
-        Some(head) if line.starts_with(&start) || line.starts_with(&start_once) => {
-            format!("{head}:_net_interfaces' \\\n")
-        }
-        _ => format!("{line}\n"),
+/// The command line without what is hidden, and without the offer of files where a value is something else.
+fn offered() -> Command {
+    let whole = cli::command();
+    let commands = whole.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
+        let shown = Command::new(forever(command.get_name()))
+            .visible_aliases(command.get_visible_aliases().map(forever))
+            .about(command.get_about().cloned().unwrap_or_default());
+        shown.args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned().map(with_values))
+    });
+    Command::new("sockkit").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
+}
+
+/// clap wants the names of commands for as long as the program runs: here that is until the script is printed.
+fn forever(name: &str) -> &'static str {
+    String::from(name).leak()
+}
+
+fn with_values(arg: Arg) -> Arg {
+    if arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == SWITCH)) {
+        return arg.value_parser(["on", "off"]);
+    }
+    match arg.get_value_hint() {
+        ValueHint::Unknown if arg.get_action().takes_values() => arg.value_hint(ValueHint::Other),
+        _ => arg,
+    }
+}
+
+/// The options of all commands that are of a kind, as they are typed, each once.
+fn flags(command: &Command, is_wanted: impl Fn(&Arg) -> bool) -> Vec<String> {
+    let mut flags = Vec::new();
+    for arg in command.get_subcommands().flat_map(Command::get_arguments).filter(|arg| is_wanted(arg)) {
+        flags.extend(arg.get_short().map(|letter| format!("-{letter}")));
+        flags.extend(arg.get_long().map(|name| format!("--{name}")));
+    }
+    flags.sort();
+    flags.dedup();
+    flags
+}
+
+fn bash_hints(command: &Command, attached: &[String]) -> String {
+    let hosts = flags(command, |arg| arg.get_value_hint() == ValueHint::Hostname);
+    let interfaces = flags(command, |arg| arg.get_long().is_some_and(|name| INTERFACE_OPTIONS.contains(&name)));
+    BASH_HINTS
+        .replace("HOSTS)", &(hosts.join("|") + ")"))
+        .replace("INTERFACES)", &(interfaces.join("|") + ")"))
+        .replace("ATTACHED)", &(attached.join("|") + ")"))
+}
+
+/// zsh completes interfaces, and attached values, and paths where no host fits: clap does not ask it to.
+fn zsh_line(line: &str, attached: &[String]) -> String {
+    let Some((option, rest)) = line.trim_start_matches(['\'', '*']).split_once("=[") else {
+        return match line.strip_suffix(":_hosts' \\").filter(|head| head.starts_with("'*::") || head.starts_with("':"))
+        {
+            Some(endpoint) => format!("{endpoint}:{{_hosts || _files}}' \\"),
+            None => line.to_owned(),
+        };
     };
-    script.lines().map(with).collect()
+    if attached.iter().any(|flag| flag == option) {
+        // In _arguments, =- is a value in the same word only.
+        return line.replacen("=[", "=-[", 1);
+    }
+    let is_interface = INTERFACE_OPTIONS.iter().any(|name| option.strip_prefix("--") == Some(name));
+    match rest.strip_suffix(":' \\") {
+        Some(_) if is_interface => line.replace(":' \\", ":_net_interfaces' \\"),
+        _ => line.to_owned(),
+    }
+}
+
+/// fish completes interfaces, and attached values: clap does not ask it to.
+fn fish_line(line: &str, attached: &[String]) -> String {
+    let Some((_, rest)) = line.split_once(" -l ") else { return line.to_owned() };
+    let name = rest.split(' ').next().unwrap_or_default();
+    if INTERFACE_OPTIONS.contains(&name) {
+        return format!("{line} -a \"(__fish_print_interfaces)\"");
+    }
+    if attached.iter().any(|flag| flag.strip_prefix("--") == Some(name)) {
+        // Without -r the value can only be in the same word.
+        return line.replacen("' -r", "'", 1);
+    }
+    line.to_owned()
+}
+
+/// fish completes hosts beside paths where an endpoint is wanted; clap has nothing to say of positional words.
+fn fish_endpoints(command: &Command) -> String {
+    let names: Vec<&str> = command.get_subcommands().flat_map(Command::get_name_and_visible_aliases).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != "help").collect();
+    format!(
+        "complete -c sockkit -n \"__fish_sockkit_using_subcommand {}\" -a \"(__fish_print_hostnames)\"\n",
+        names.join(" ")
+    )
 }
 
 /// Prints the script of a shell.
@@ -87,18 +183,127 @@ pub fn print_man(name: Option<&str>, output: Output) -> Result<Status> {
 }
 
 fn man(name: Option<&str>) -> Result<String> {
-    let mut command = cli::command();
+    let mut command = cli::command().disable_help_subcommand(true);
     command.build();
-    let command = match name {
-        None => command,
-        Some(name) => {
-            let known: Vec<&str> =
-                command.get_subcommands().filter(|known| !known.is_hide_set()).map(clap::Command::get_name).collect();
-            let unknown = || UsageError(format!("no page for \"{name}\": the commands are {}", known.join(", ")));
-            command.find_subcommand(name).ok_or_else(unknown)?.clone()
-        }
-    };
+    let Some(name) = name else { return Ok(page(&command)?) };
+    let known = || command.get_subcommands().filter(|known| !known.is_hide_set());
+    if let Some(command) = known().find(|known| known.get_name_and_visible_aliases().contains(&name)) {
+        return Ok(page(command)?);
+    }
+    let names: Vec<&str> = known().map(Command::get_name).collect();
+    Err(UsageError(format!("no page for \"{name}\": the commands are {}", names.join(", "))).into())
+}
+
+/// clap's sections in man's order, with the usage for a synopsis instead of every option, and with what clap would put
+/// under "EXTRA" where man(7) has it.
+fn page(command: &Command) -> io::Result<String> {
+    let source = concat!("sockkit ", env!("CARGO_PKG_VERSION"));
+    let generator = clap_mangen::Man::new(command.clone()).source(source);
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).map_err(io::Error::other)?;
+    generator.render_title(&mut page)?;
+    generator.render_name_section(&mut page)?;
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage);
+    page.extend(format!(".SH SYNOPSIS\n{}\n", for_roff(usage)).bytes());
+    generator.render_description_section(&mut page)?;
+    let help = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string).unwrap_or_default();
+    let (sections, prose): (Vec<&str>, Vec<&str>) = help.split("\n\n").partition(|block| block.contains("\n  "));
+    for paragraph in prose {
+        page.extend(format!(".PP\n{}\n", for_roff(paragraph)).bytes());
+    }
+    generator.render_options_section(&mut page)?;
+    if command.get_subcommands().next().is_some() {
+        generator.render_subcommands_section(&mut page)?;
+    }
+    for section in sections {
+        page.extend(man_section(section).bytes());
+    }
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// `Exit status:` and what follows, as a section: indented lines stay as they are, others are filled.
+fn man_section(block: &str) -> String {
+    let (first, rest) = block.split_once('\n').unwrap_or((block, ""));
+    let (title, remark) = first.split_at(first.find([':', ',']).unwrap_or(first.len()));
+    let mut lines = vec![format!(".SH {}", title.to_uppercase())];
+    if remark.len() > 1 {
+        lines.push(for_roff(first));
+    }
+    let mut is_filled = true;
+    for line in rest.lines() {
+        if is_filled == line.starts_with(' ') {
+            lines.push((if is_filled { ".nf" } else { ".fi" }).to_owned());
+            is_filled = !is_filled;
+        }
+        lines.push(for_roff(line));
+    }
+    if !is_filled {
+        lines.push(".fi".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Text as roff(7) prints it: nothing in it is a command, and hyphens can be copied as options.
+fn for_roff(text: &str) -> String {
+    let plain = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    let lines: Vec<String> =
+        plain.lines().map(|line| if line.starts_with('.') { format!("\\&{line}") } else { line.to_owned() }).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_is_not_offered() {
+        let offered = offered();
+        let names: Vec<&str> = offered.get_subcommands().map(Command::get_name).collect();
+        assert_eq!(names, ["serve", "connect", "probe", "echo-bench"]);
+        assert!(flags(&cli::command(), Arg::is_hide_set).contains(&"-N".to_owned()));
+        assert_eq!(flags(&offered, Arg::is_hide_set), [""; 0]);
+    }
+
+    #[test]
+    fn the_options_with_hints_exist() {
+        for name in INTERFACE_OPTIONS {
+            assert_eq!(flags(&offered(), |arg| arg.get_long() == Some(name)), [format!("--{name}")]);
+        }
+        assert!(flags(&offered(), Arg::is_require_equals_set).contains(&"--nodelay".to_owned()));
+    }
+
+    #[test]
+    fn lines_that_are_not_about_a_hint_stay() {
+        let attached = ["--nodelay".to_owned()];
+        for (line, mended) in [
+            ("'--nodelay=[Send]::on|off:' \\", "'--nodelay=-[Send]::on|off:' \\"),
+            ("'--bind-device=[Use]:NAME:' \\", "'--bind-device=[Use]:NAME:_net_interfaces' \\"),
+            ("'*::endpoint -- Where:_hosts' \\", "'*::endpoint -- Where:{_hosts || _files}' \\"),
+            ("'--bind=[Address]:ADDRESS:_hosts' \\", "'--bind=[Address]:ADDRESS:_hosts' \\"),
+            ("'--mptcp[Use]' \\", "'--mptcp[Use]' \\"),
+        ] {
+            assert_eq!(zsh_line(line, &attached), mended);
+        }
+        for (line, mended) in [
+            ("complete -l nodelay -d 'Send' -r -f", "complete -l nodelay -d 'Send' -f"),
+            ("complete -l ttl -d 'Hops' -r -f", "complete -l ttl -d 'Hops' -r -f"),
+            ("complete -s h", "complete -s h"),
+        ] {
+            assert_eq!(fish_line(line, &attached), mended);
+        }
+    }
+
+    #[test]
+    fn no_text_is_a_roff_command() {
+        assert_eq!(for_roff(".TH a-b\nit's \\n"), "\\&.TH a\\-b\nit\\(aqs \\en");
+    }
+
+    #[test]
+    fn a_block_of_help_becomes_a_section() {
+        assert_eq!(
+            man_section("Exit status, in short:\n  0  done\n  1  not\nNo more."),
+            ".SH EXIT STATUS\nExit status, in short:\n.nf\n  0  done\n  1  not\n.fi\nNo more.\n"
+        );
+        assert_eq!(man_section("Examples:\n  a"), ".SH EXAMPLES\n.nf\n  a\n.fi\n");
+    }
 }

@@ -1,0 +1,402 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_sockkit_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_sockkit_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_sockkit_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_sockkit_using_subcommand
+    set -l cmd (__fish_sockkit_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c sockkit -n "__fish_sockkit_needs_command" -s h -l help -d 'Print help'
+complete -c sockkit -n "__fish_sockkit_needs_command" -s V -l version -d 'Print version'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "serve" -d 'Serve: a test server that echoes'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "listen" -d 'Serve: a test server that echoes'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "connect" -d 'Connect: stdin to the peer, the peer to stdout'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "probe" -d 'Probe: is the port open? The exit status is connect_ex\'s'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "echo-bench" -d 'Measure an echo server\'s latency and throughput'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
+json\t'One JSON object a line'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l keepalive-interval -d 'Time between keepalive probes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l send-buffer -d 'Size of the send buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l receive-buffer -d 'Size of the receive buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mark -d 'Mark packets for the firewall and routing' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l priority -d 'Queueing priority of packets' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mss -d 'Largest TCP segment, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l busy-poll -d 'How long a receive polls the network device' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s j -l json -d 'JSON lines instead of text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s v -l verbose -d 'Say more on stderr'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quiet -d 'Say only errors (serve: and the listening lines)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mptcp -d 'Use Multipath TCP'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
+json\t'One JSON object a line'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-interval -d 'Time between keepalive probes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l send-buffer -d 'Size of the send buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l receive-buffer -d 'Size of the receive buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mark -d 'Mark packets for the firewall and routing' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l priority -d 'Queueing priority of packets' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mss -d 'Largest TCP segment, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l busy-poll -d 'How long a receive polls the network device' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s j -l json -d 'JSON lines instead of text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s v -l verbose -d 'Say more on stderr'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l quiet -d 'Say only errors (serve: and the listening lines)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mptcp -d 'Use Multipath TCP'
+complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
+json\t'One JSON object a line'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l keepalive-interval -d 'Time between keepalive probes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-buffer -d 'Size of the send buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l receive-buffer -d 'Size of the receive buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l mark -d 'Mark packets for the firewall and routing' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l priority -d 'Queueing priority of packets' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l mss -d 'Largest TCP segment, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l busy-poll -d 'How long a receive polls the network device' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l raw -d 'Write what the peer sends to a terminal as it is'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s j -l json -d 'JSON lines instead of text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s v -l verbose -d 'Say more on stderr'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l quiet -d 'Say only errors (serve: and the listening lines)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l mptcp -d 'Use Multipath TCP'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s w -l timeout -d 'How long an attempt may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s o -l output-format -d 'What is printed for a target' -r -f -a "text\t'A line for people'
+errno\t'The number that connect_ex returns: 0, or the errno (-1 where a name was not found)'
+errname\t'Its name, the same on every system: OK, ECONNREFUSED, EAI_NONAME'
+json\t'A JSON object (as --json)'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l exit-code -d 'What the exit status means' -r -f -a "errno\t'0, or the errno of the first target that failed'
+class\t'The table of the other commands: the same on every system'
+simple\t'0 open, 1 not open, 2 usage'
+nagios\t'0 OK, 2 CRITICAL, 3 UNKNOWN (the probe itself failed)'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s p -l source-port -d 'Port to connect from' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
+json\t'One JSON object a line'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l keepalive-interval -d 'Time between keepalive probes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l send-buffer -d 'Size of the send buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l receive-buffer -d 'Size of the receive buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l mark -d 'Mark packets for the firewall and routing' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l priority -d 'Queueing priority of packets' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l mss -d 'Largest TCP segment, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l busy-poll -d 'How long a receive polls the network device' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s j -l json -d 'JSON lines instead of text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s v -l verbose -d 'Say more on stderr'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l quiet -d 'Say only errors (serve: and the listening lines)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l mptcp -d 'Use Multipath TCP'
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s c -l connections -d 'Connections, each with one message under way' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s t -l time -d 'How long to measure [default: 5s]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s n -l messages -d 'How many messages to send, in all, instead of a time' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s l -l length -d 'How long a message is, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s W -l reply-timeout -d 'How long an answer may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l threads -d 'Threads [default: as many as cores, at most one a connection]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
+json\t'One JSON object a line'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l keepalive-interval -d 'Time between keepalive probes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l send-buffer -d 'Size of the send buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l receive-buffer -d 'Size of the receive buffer' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l mark -d 'Mark packets for the firewall and routing' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l priority -d 'Queueing priority of packets' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l mss -d 'Largest TCP segment, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l busy-poll -d 'How long a receive polls the network device' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
+off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s 4 -l ipv4 -d 'IPv4 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s 6 -l ipv6 -d 'IPv6 only'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s j -l json -d 'JSON lines instead of text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s v -l verbose -d 'Say more on stderr'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l quiet -d 'Say only errors (serve: and the listening lines)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l mptcp -d 'Use Multipath TCP'
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "serve" -d 'Serve: a test server that echoes'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "connect" -d 'Connect: stdin to the peer, the peer to stdout'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "probe" -d 'Probe: is the port open? The exit status is connect_ex\'s'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "echo-bench" -d 'Measure an echo server\'s latency and throughput'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve listen connect probe echo-bench" -a "(__fish_print_hostnames)"
