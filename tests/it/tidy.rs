@@ -246,7 +246,7 @@ fn rust_files(folder: &str) -> Vec<Source> {
         match name.strip_suffix('/') {
             Some(inner) => sources.extend(rust_files(&format!("{folder}/{inner}"))),
             None if Path::new(&name).extension() == Some("rs".as_ref()) => {
-                sources.push(read(&format!("{folder}/{name}")))
+                sources.push(read(&format!("{folder}/{name}")));
             }
             None => {}
         }
