@@ -61,8 +61,15 @@ pub struct Attempt {
 pub struct Dialed {
     /// The connection, non-blocking.
     pub conn: Conn,
-    /// Every attempt, in the order of the addresses; the winner is the last that has no error.
+    /// Every attempt that was begun, in the order of the addresses.
     pub attempts: Vec<Attempt>,
+}
+
+impl Dialed {
+    /// The attempt that became the connection. Others may have no error either: they were still undecided.
+    pub fn winner(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.address == *self.conn.peer())
+    }
 }
 
 /// No address answered.
@@ -78,12 +85,14 @@ impl Failed {
         let tried = self.attempts.len();
         let errors = self.attempts.into_iter().filter_map(|attempt| attempt.error);
         let worst = errors.min_by_key(|error| match error.kind() {
-            Kind::Refused | Kind::Reset => 0,
-            Kind::Busy => 1,
-            Kind::TimedOut => 2,
-            Kind::HostUnreachable | Kind::Prohibited => 3,
-            Kind::NetworkUnreachable => 4,
-            _ => 5,
+            // Somebody listened there.
+            Kind::Reset => 0,
+            Kind::Refused => 1,
+            Kind::Busy => 2,
+            Kind::TimedOut => 3,
+            Kind::HostUnreachable | Kind::Prohibited => 4,
+            Kind::NetworkUnreachable => 5,
+            _ => 6,
         });
         let mut worst = worst.unwrap_or_else(|| {
             let nothing = io::Error::other("no address to dial");
@@ -278,8 +287,12 @@ impl Dial<'_> {
             std::thread::sleep(BUSY_DELAY.min(left));
             match socket.connect(address) {
                 Ok(()) => return self.finish(socket, index, address, begun, SELF_CONNECT_TRIES),
-                Err(error) if !is_busy(&error, self.transport) || left.is_zero() => {
+                Err(error) if !is_busy(&error, self.transport) => {
                     return Progress::Failed(self.error(Op::Connect, address, begun, error));
+                }
+                Err(_) if left.is_zero() => {
+                    let target = self.describe(address);
+                    return Progress::Failed(Error::new(Op::Connect, target, begun.elapsed(), Cause::QueueFull));
                 }
                 Err(_) => {}
             }

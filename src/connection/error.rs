@@ -101,6 +101,8 @@ pub enum Cause {
     },
     /// Our own clock ran out. As a number this is ETIMEDOUT, never EAGAIN.
     TimedOut(Clock),
+    /// A unix listener's queue was full until our clock ran out. As a number this is ETIMEDOUT, not connect's EAGAIN.
+    QueueFull,
     /// TCP's simultaneous open joined the socket to itself: nothing listens there, so as a number it is ECONNREFUSED.
     SelfConnect,
     /// This system, or this kind of socket, has no such thing.
@@ -194,7 +196,7 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
             Cause::System(source) => source.raw_os_error(),
-            Cause::TimedOut(_) => Some(errno::ETIMEDOUT),
+            Cause::TimedOut(_) | Cause::QueueFull => Some(errno::ETIMEDOUT),
             Cause::SelfConnect => Some(errno::ECONNREFUSED),
             Cause::Lookup { .. } | Cause::Unsupported(_) | Cause::EndedEarly(_) | Cause::Misbehaved(_) => None,
         }
@@ -207,7 +209,9 @@ impl Error {
             Cause::Unsupported(_) => "EOPNOTSUPP",
             Cause::EndedEarly(_) => "EEOF",
             Cause::Misbehaved(_) => "EEXPECT",
-            Cause::System(_) | Cause::TimedOut(_) | Cause::SelfConnect => self.errno().map_or("EIO", errno::name),
+            Cause::System(_) | Cause::TimedOut(_) | Cause::QueueFull | Cause::SelfConnect => {
+                self.errno().map_or("EIO", errno::name)
+            }
         }
     }
 
@@ -217,6 +221,7 @@ impl Error {
             Cause::System(source) => errno::words(source),
             Cause::Lookup { words, .. } => words.clone(),
             Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
+            Cause::QueueFull => "its queue was full until the connect timeout".to_owned(),
             Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),
             Cause::Unsupported(words) | Cause::EndedEarly(words) | Cause::Misbehaved(words) => (*words).to_owned(),
         }
@@ -239,10 +244,15 @@ impl Error {
                 kind @ (Kind::Permission | Kind::Exhausted) => kind,
                 _ => Kind::Local,
             },
-            Cause::System(source) => kind_of(source),
+            // A path has permissions; towards an address it is a route or a packet filter that says no.
+            Cause::System(source) => match (&self.op, kind_of(source)) {
+                (Op::Connect, Kind::Permission) if !self.target.starts_with("unix:") => Kind::Prohibited,
+                (_, kind) => kind,
+            },
             Cause::Lookup { retry: true, .. } => Kind::LookupFailed,
             Cause::Lookup { .. } => Kind::NameNotFound,
             Cause::TimedOut(_) => Kind::TimedOut,
+            Cause::QueueFull => Kind::Busy,
             Cause::SelfConnect => Kind::Refused,
             Cause::Unsupported(_) => Kind::Unsupported,
             Cause::EndedEarly(_) => Kind::Reset,
