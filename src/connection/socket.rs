@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, MaybeUninitSlice, Protocol, SockAddr, Type};
 
 use super::trace::{self, Returned, quoted};
-use super::{Address, Family, Transport, sys};
+use super::{Address, Family, TcpInfo, Transport, sys};
 
 /// An open socket, closed on drop.
 #[derive(Debug)]
@@ -181,6 +181,29 @@ impl Socket {
             None => self.id().to_string(),
         };
         trace::call(call, shown, || Ok(((), Address::from_socket2(&ask(self.raw())?)))).map(|((), address)| address)
+    }
+
+    /// `TCP_INFO` of getsockopt(2): what the kernel knows of a TCP connection; none where it cannot tell.
+    pub(super) fn tcp_info(&self) -> Option<TcpInfo> {
+        if !cfg!(any(target_os = "linux", target_os = "android")) {
+            return None;
+        }
+        let ask = || Ok(((), sys::tcp_info(self.raw()).ok_or_else(io::Error::last_os_error)?));
+        let shown = |_: Option<&((), TcpInfo)>| format!("{}, IPPROTO_TCP, TCP_INFO", self.id());
+        trace::call("getsockopt", shown, ask).ok().map(|((), info)| info)
+    }
+
+    /// `SIOCOUTQ` of ioctl(2): bytes that were sent and not acknowledged; none where the system cannot tell.
+    pub(super) fn unacknowledged_bytes(&self) -> Option<u64> {
+        if !cfg!(any(target_os = "linux", target_os = "android")) {
+            return None;
+        }
+        let ask = || Ok(((), sys::unacknowledged_bytes(self.raw()).ok_or_else(io::Error::last_os_error)?));
+        let shown = |queued: Option<&((), u64)>| match queued {
+            Some(((), bytes)) => format!("{}, SIOCOUTQ, [{bytes}]", self.id()),
+            None => format!("{}, SIOCOUTQ", self.id()),
+        };
+        trace::call("ioctl", shown, ask).ok().map(|((), bytes)| bytes)
     }
 
     /// Whether calls wait (`false`) or say EAGAIN (`true`).

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::kind_of;
 use super::options::Effective;
 use super::socket::{Interest, wait_any};
-use super::sys::{self, TcpInfo};
+use super::sys::TcpInfo;
 use super::{Address, Clock, Error, Kind, Op, Result, Socket, Transport, options};
 
 /// A connected socket.
@@ -127,12 +127,12 @@ impl Conn {
 
     /// Bytes that the system has taken but the peer has not acknowledged; none where the system cannot tell.
     pub fn unacknowledged_bytes(&self) -> Option<u64> {
-        if self.transport == Transport::Tcp { sys::unacknowledged_bytes(self.socket.raw()) } else { None }
+        if self.transport == Transport::Tcp { self.socket.unacknowledged_bytes() } else { None }
     }
 
     /// What the kernel knows of it: none where there is no `TCP_INFO`.
     pub fn info(&self) -> Option<TcpInfo> {
-        if self.transport == Transport::Tcp { sys::tcp_info(self.socket.raw()) } else { None }
+        if self.transport == Transport::Tcp { self.socket.tcp_info() } else { None }
     }
 
     /// The socket options in force.
