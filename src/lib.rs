@@ -66,9 +66,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
         Err(error) => return explain(&error),
     };
     let output = cli.command.output_args().map_or(PLAIN, cli::OutputArgs::output);
-    match carry_out(&cli.command, output) {
-        Ok(status) => status,
-        Err(error) => report(&error, output),
+    let status = carry_out(&cli.command, output).unwrap_or_else(|error| report(&error, output));
+    match trace::finish() {
+        // A trace with holes misleads, however well the rest went; but whoever closed it has read enough.
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+            report(&anyhow::Error::new(failure).context("write the trace"), output)
+        }
+        _ => status,
     }
 }
 
@@ -80,24 +84,23 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
         let name = settings.file.clone().unwrap_or_default();
         output.start_trace(&settings).with_context(|| format!("open trace file {}", name.display()))?;
     }
-    let status = match command {
-        Command::Serve(Deferred(args)) => serve::run(args, output)?,
-        Command::Connect(Deferred(args)) => connect::run(args, output)?,
-        Command::Probe(Deferred(args)) => probe::run(args, output)?,
-        Command::EchoBench(Deferred(args)) => echo_bench::run(args, output)?,
-        Command::Completions { shell } => completions::print_script(*shell, output)?,
-        Command::Man { command } => completions::print_man(command.as_deref(), output)?,
-    };
-    trace::finish().context("write the trace")?;
-    Ok(status)
+    match command {
+        Command::Serve(Deferred(args)) => serve::run(args, output),
+        Command::Connect(Deferred(args)) => connect::run(args, output),
+        Command::Probe(Deferred(args)) => probe::run(args, output),
+        Command::EchoBench(Deferred(args)) => echo_bench::run(args, output),
+        Command::Completions { shell } => completions::print_script(*shell, output),
+        Command::Man { command } => completions::print_man(command.as_deref(), output),
+    }
 }
 
 /// What clap has to say: help and version on stdout, usage errors on stderr.
 fn explain(error: &clap::Error) -> Status {
-    let status = if error.use_stderr() { Status::Usage } else { Status::Done };
     match error.print() {
-        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => Status::Local,
-        _ => status,
+        // Where a usage error cannot be printed there is nowhere to say so.
+        _ if error.use_stderr() => Status::Usage,
+        Err(failure) => report(&failure.into(), PLAIN),
+        Ok(()) => Status::Done,
     }
 }
 

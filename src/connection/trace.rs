@@ -47,7 +47,10 @@ pub fn finish() -> io::Result<()> {
     let mut writer = sink.writer.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *writer {
         Ok(writer) => writer.flush(),
-        Err(failure) => Err(io::Error::new(failure.kind(), errno::words(failure))),
+        Err(failure) => Err(match failure.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => failure.kind().into(),
+        }),
     }
 }
 
@@ -121,7 +124,8 @@ struct Line<'a> {
 #[cold]
 fn record(call: &str, arguments: &str, result: Result<i64, &io::Error>, begun: Instant, elapsed: Duration) {
     let Some(sink) = SINK.get() else { return };
-    let time_s = begun.saturating_duration_since(sink.start).as_secs_f64();
+    // Divided from whole nanoseconds: then the number has no more digits than the clock.
+    let time_s = begun.saturating_duration_since(sink.start).as_nanos() as f64 / 1e9;
     let errno = result.err().and_then(io::Error::raw_os_error);
     let text = match sink.form {
         Form::Json => {
@@ -133,7 +137,7 @@ fn record(call: &str, arguments: &str, result: Result<i64, &io::Error>, begun: I
                 result: result.unwrap_or(-1),
                 errno,
                 errname: errno.map(errno::name),
-                elapsed_us: elapsed.as_secs_f64() * 1e6,
+                elapsed_us: elapsed.as_nanos() as f64 / 1e3,
             };
             serde_json::to_string(&line).unwrap_or_default()
         }
