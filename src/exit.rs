@@ -139,9 +139,9 @@ pub fn probe_help() -> String {
         let _ = writeln!(text, "  {number:>3}  {meaning}");
     }
     text.push_str(
-        "The numbers are Linux's; macOS has its own, Windows the Winsock number less 10000. `-o errname` prints names that are\n\
-         the same everywhere; `--exit-code class` uses the table of the other commands: 0 open, 1 refused, 3 unreachable,\n\
-         4 local, 6 name not resolved, 9 mixed, 124 timed out.",
+        "The numbers are Linux's; macOS has its own, Windows the Winsock number less 10000. `-o errname` prints names that \
+         are the same everywhere; `--exit-code class` uses the table of the other commands: 0 open, 1 refused, 3 \
+         unreachable, 4 local, 6 name not resolved, 9 mixed, 124 timed out.",
     );
     text
 }

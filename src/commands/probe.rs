@@ -1,6 +1,7 @@
 //! `probe`: a port check in the manner of `connect_ex`. This file owns what was typed, the verdict on a target, and the
 //! status that follows.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,9 +10,9 @@ use serde::Serialize;
 
 use super::connect::tell_attempts;
 use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
-use crate::connection::{Address, Dial, Endpoint, Error, Kind, Options, Role, Source, dial, resolve};
+use crate::connection::{Address, Dial, Endpoint, Error, Kind, Op, Options, Role, Source, dial, resolve};
 use crate::exit::Status;
-use crate::output::{BAD, GOOD, Output};
+use crate::output::{BAD, GOOD, Output, Verbosity};
 use crate::units::{Elapsed, parse_duration};
 
 /// The name and version of the JSON lines.
@@ -132,7 +133,7 @@ fn targets(words: &[String], unix: bool) -> Result<Vec<Endpoint>, UsageError> {
 /// What became of a target.
 struct Verdict {
     target: String,
-    /// The address that answered, or the last that did not; none if the name was not found.
+    /// The address that answered, or the only one that did not; none if the name was not found, or has several.
     address: Option<Address>,
     /// How long the name lookup took.
     resolve: Duration,
@@ -157,12 +158,16 @@ struct Record<'a> {
 }
 
 /// Runs `probe`.
-pub fn run(args: &Args, output: Output) -> Result<Status> {
+pub fn run(args: &Args, mut output: Output) -> Result<Status> {
     let plan = Plan::from_args(args, output)?;
     let mut failed = Vec::new();
     for endpoint in &plan.targets {
         let verdict = probe(endpoint, args, output)?;
-        tell(&verdict, plan.format, output)?;
+        match tell(&verdict, plan.format, output) {
+            // Whoever read the lines has left, but the status is an answer too, and must not become a wrong one.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => output.verbosity = Verbosity::Quiet,
+            written => written?,
+        }
         failed.extend(verdict.error);
     }
     Ok(status(&failed, args.exit_code))
@@ -184,26 +189,27 @@ fn probe(endpoint: &Endpoint, args: &Args, output: Output) -> Result<Verdict> {
     let plan = Dial { transport, options: &args.options, source: &source, timeout: args.timeout };
     let (address, elapsed, error) = match dial(&resolved.addresses, &plan) {
         Ok(dialled) => {
-            let conn = dialled.conn;
+            let conn = &dialled.conn;
             output.detail(format_args!("{conn} from {}: {}", conn.local(), conn.effective_options()));
-            let winner = dialled.attempts.iter().rfind(|attempt| attempt.error.is_none());
-            (conn.peer().clone(), winner.map_or(Duration::ZERO, |attempt| attempt.elapsed), None)
+            let elapsed = dialled.winner().map_or(Duration::ZERO, |attempt| attempt.elapsed);
+            (Some(conn.peer().clone()), elapsed, None)
         }
         Err(failed) => {
             tell_attempts(&failed.attempts, output);
-            let address = failed.attempts[0].address.clone();
+            let only = failed.attempts.first().filter(|_| failed.attempts.len() == 1);
+            let address = only.map(|attempt| attempt.address.clone());
             let error = failed.into_error();
             (address, error.elapsed, Some(error))
         }
     };
     // Only an established connection can be reset: somebody listens there, and does not like us.
     let error = error.filter(|error| error.kind() != Kind::Reset);
-    Ok(Verdict { target, address: Some(address), resolve, elapsed, error })
+    Ok(Verdict { target, address, resolve, elapsed, error })
 }
 
 /// One line a target.
-fn tell(verdict: &Verdict, format: Format, output: Output) -> std::io::Result<()> {
-    if output.verbosity == crate::output::Verbosity::Quiet {
+fn tell(verdict: &Verdict, format: Format, output: Output) -> io::Result<()> {
+    if output.verbosity == Verbosity::Quiet {
         return Ok(());
     }
     let error = verdict.error.as_ref();
@@ -220,12 +226,17 @@ fn tell(verdict: &Verdict, format: Format, output: Output) -> std::io::Result<()
                 errno: error.map_or(Some(0), Error::errno),
                 errname: error.map_or("OK", Error::errname),
                 error: error.map(ToString::to_string),
-                resolve_ms: verdict.resolve.as_secs_f64() * 1e3,
-                connect_ms: verdict.elapsed.as_secs_f64() * 1e3,
+                resolve_ms: milliseconds(verdict.resolve),
+                connect_ms: milliseconds(verdict.elapsed),
             },
             "",
         ),
     }
+}
+
+/// Divided from whole nanoseconds: then the number has no more digits than the clock.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
 }
 
 /// `127.0.0.1:1 refused after 0.1 ms: Connection refused (ECONNREFUSED, 111)`
@@ -239,6 +250,10 @@ fn describe(verdict: &Verdict) -> String {
         },
         Some(error) => {
             let state = state(Some(error)).replace('_', " ");
+            // What failed on this side, and at what, is another question than the target.
+            if !matches!(error.op, Op::Connect | Op::Resolve) {
+                return format!("{target} {bad}{state}{plain}: {error}");
+            }
             format!("{target} {bad}{state}{plain} after {}: {}", Elapsed(error.elapsed), error.reason())
         }
     }
