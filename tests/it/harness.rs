@@ -13,6 +13,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use regex::Regex;
+#[cfg(target_os = "linux")]
+use {
+    rustix::event::{PollFd, PollFlags, poll},
+    socket2::{Domain, Socket, Type},
+    std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+};
 
 /// Far beyond what anything here takes, even on a machine that is busy with something else: only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -325,4 +331,68 @@ pub fn has(program: &str) -> bool {
         eprintln!("skipped: {program} is not installed");
     }
     found
+}
+
+/// Whether this user may have namespaces of their own. A test that needs them and cannot says so, and is skipped.
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+pub fn can_unshare() -> bool {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        let tried =
+            Command::new("unshare").args(["-rmn", "ip", "link", "set", "lo", "up"]).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    });
+    if !*CAN {
+        eprintln!("skipped: no namespaces here (unshare -rmn), or no ip(8)");
+    }
+    *CAN
+}
+
+/// `sockkit` with these words in namespaces of its own, made by `unshare` with these flags and furnished by a shell script.
+#[cfg(target_os = "linux")]
+pub fn unshared(flags: &str, furnish: &str, words: &str) -> Run {
+    let script = format!("set -e; {furnish}\nexec \"$0\" \"$@\"");
+    Run::program("unshare").args([flags, "sh", "-c", &script, SOCKKIT]).args(words.split_whitespace())
+}
+
+/// A TCP listener whose queue is full: Linux drops what else would connect, which then hears nothing.
+#[cfg(target_os = "linux")]
+pub struct Deaf {
+    pub address: SocketAddr,
+    listener: Socket,
+    _queued: TcpStream,
+}
+
+#[cfg(target_os = "linux")]
+impl Deaf {
+    pub fn listen(address: SocketAddr) -> std::io::Result<Deaf> {
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            listener.set_only_v6(true)?;
+        }
+        listener.bind(&address.into())?;
+        // A queue of length 0 has room for one.
+        listener.listen(0)?;
+        let address = listener.local_addr()?.as_socket().expect("an IP address");
+        let queued = TcpStream::connect(address)?;
+        // The one that connects may know of it before the queue does.
+        poll(&mut [PollFd::new(&listener, PollFlags::IN)], None)?;
+        Ok(Deaf { address, listener, _queued: queued })
+    }
+
+    /// One on 127.0.0.1, and beside it what `listen` makes of the same port on ::1.
+    pub fn beside<T>(listen: impl Fn(SocketAddr) -> std::io::Result<T>) -> (Deaf, T) {
+        loop {
+            let deaf = Deaf::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a listener");
+            // The port may be somebody's there.
+            if let Ok(other) = listen(SocketAddr::from((Ipv6Addr::LOCALHOST, deaf.address.port()))) {
+                return (deaf, other);
+            }
+        }
+    }
+
+    /// Makes room for one more: what was dropped comes through when it is sent again, after a second.
+    pub fn hear(&self) {
+        self.listener.accept().expect("somebody is queued");
+    }
 }
