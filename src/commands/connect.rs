@@ -76,8 +76,8 @@ fn after_long_help() -> String {
         \x20 sockkit connect -v -w 3 example.com 80        the verdict on stderr: who ended it, and how\n\
         \x20 echo ping | sockkit connect -u 127.0.0.1:9000 UDP: ends when the peer is silent for a second\n\
         \x20 sockkit connect -U /tmp/echo.sock             a unix socket\n\n\
-        At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the peer\n\
-        finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not\n\
+        At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the \
+        peer finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not \
         acknowledged.\n\n{}",
         crate::exit::help()
     )

@@ -74,9 +74,9 @@ fn after_long_help() -> String {
         \x20 sockkit serve -u 0.0.0.0 9000      UDP, on every IPv4 address\n\
         \x20 sockkit serve -U /tmp/echo.sock    a unix socket\n\
         \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
-        The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of\n\
-        sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends at\n\
-        once.\n\n{}",
+        The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of \
+        sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends \
+        at once.\n\n{}",
         crate::exit::help()
     )
 }
@@ -121,10 +121,14 @@ fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
     let is_unix = args.transport.unix;
     let typed = args.endpoint.join(" ");
     let mut words = args.endpoint.clone();
-    if let Some(port) = &args.port {
-        if is_unix {
-            return Err(UsageError(format!("-p {port} has no meaning for a unix socket")));
+    if is_unix || matches!(Endpoint::parse(&words, Role::Listen, false), Ok(Endpoint::Unix(_))) {
+        for (flag, value) in [("-p", &args.port), ("-s", &args.bind)] {
+            if let Some(value) = value {
+                return Err(UsageError(format!("{flag} {value} has no meaning for a unix socket")));
+            }
         }
+    }
+    if let Some(port) = &args.port {
         if Endpoint::parse(&words, Role::Listen, false).is_ok() {
             return Err(UsageError(format!("the port is given twice: by -p {port} and by \"{typed}\"")));
         }

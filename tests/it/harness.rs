@@ -6,22 +6,25 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::net::{Shutdown, SocketAddr};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
+#[cfg(unix)]
+use socket2::SockAddr;
+use socket2::{Domain, Socket, Type};
 #[cfg(target_os = "linux")]
 use {
     rustix::event::{PollFd, PollFlags, poll},
-    socket2::{Domain, Socket, Type},
     std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
 };
 
 /// Far beyond what anything here takes, even on a machine that is busy with something else: only a hang reaches it.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub const SOCKKIT: &str = env!("CARGO_BIN_EXE_sockkit");
@@ -196,6 +199,9 @@ pub enum Signal {
     Interrupt,
     Terminate,
     Kill,
+    /// Freezes it, so that what is sent meanwhile is queued for certain.
+    Stop,
+    Continue,
 }
 
 /// kill(1) of a process that the test started.
@@ -207,6 +213,8 @@ pub fn kill(pid: u32, signal: Signal) {
             Signal::Interrupt => Number::INT,
             Signal::Terminate => Number::TERM,
             Signal::Kill => Number::KILL,
+            Signal::Stop => Number::STOP,
+            Signal::Continue => Number::CONT,
         };
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
         // A process that has ended meanwhile is what the caller wants.
@@ -309,6 +317,113 @@ impl Server {
         let code = code_of(self.child.wait("serve"));
         let stderr = self.stderr.take().map_or(Vec::new(), |reader| reader.join().unwrap());
         Finished { stdout: rest.join().unwrap(), stderr: String::from_utf8_lossy(&stderr).into_owned(), code }
+    }
+}
+
+/// A running `sockkit` whose stdin the test holds: it stays open until the test drops it, or until the end.
+pub struct Running {
+    child: Owned,
+    /// Taken to be dropped, which is the end of the input.
+    pub stdin: Option<ChildStdin>,
+    /// Taken to be read, or to be left unread.
+    pub stdout: Option<ChildStdout>,
+    stderr: JoinHandle<Vec<u8>>,
+    shown: String,
+}
+
+impl Running {
+    /// `sockkit` with these words.
+    #[track_caller]
+    pub fn sockkit(words: &str) -> Running {
+        let mut command = Command::new(SOCKKIT);
+        command.args(words.split_whitespace()).env_remove("NO_COLOR").env("LC_ALL", "C");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Owned(command.spawn().unwrap_or_else(|error| panic!("sockkit {words}: {error}")));
+        let stderr = collect(child.0.stderr.take().expect("stderr is a pipe"));
+        let (stdin, stdout) = (child.0.stdin.take(), child.0.stdout.take());
+        Running { child, stdin, stdout, stderr, shown: format!("sockkit {words}") }
+    }
+
+    /// Something to read. A program that has ended does not, and says why itself.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stdin.as_mut().expect("stdin is still open").write_all(bytes);
+    }
+
+    /// Waits for the end; stdin stays open until then unless it was taken.
+    #[track_caller]
+    pub fn finish(mut self) -> Finished {
+        let stdout = self.stdout.take().map(collect);
+        let code = code_of(self.child.wait(&self.shown));
+        let stdout = stdout.map_or(Vec::new(), |reader| reader.join().unwrap());
+        Finished { stdout, stderr: String::from_utf8_lossy(&self.stderr.join().unwrap()).into_owned(), code }
+    }
+}
+
+/// A socket of the test's own, free of sockkit's code, to `HOST:PORT`, or to a path that begins with a slash. It waits long,
+/// but not for ever.
+#[track_caller]
+pub fn dial(address: &str) -> Socket {
+    let (socket, name) = plain_socket(address, Type::STREAM);
+    socket.connect(&name).unwrap_or_else(|error| panic!("connect {address}: {error}"));
+    patient(socket)
+}
+
+/// An unconnected socket of the family of `address`, and that address as the system takes it.
+pub fn plain_socket(address: &str, kind: Type) -> (Socket, SockAddr) {
+    let (domain, name) = match address.parse::<SocketAddr>() {
+        Ok(inet) => (Domain::for_address(inet), inet.into()),
+        Err(_) => (Domain::UNIX, SockAddr::unix(address).expect("a path that fits")),
+    };
+    (Socket::new(domain, kind, None).expect("a socket"), name)
+}
+
+/// The same socket, which gives up after the deadline.
+pub fn patient(socket: Socket) -> Socket {
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    socket.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+    socket
+}
+
+/// Sends everything and half-closes, while it reads to the end: what came.
+#[track_caller]
+pub fn exchange(socket: &Socket, bytes: &[u8]) -> Vec<u8> {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (&*socket).write_all(bytes).expect("all is taken");
+            socket.shutdown(Shutdown::Write).expect("it is connected");
+        });
+        read_to_end(socket)
+    })
+}
+
+/// What comes until the end of the stream; a reset is not an end.
+#[track_caller]
+pub fn read_to_end(mut socket: &Socket) -> Vec<u8> {
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).expect("the stream ends in order");
+    received
+}
+
+/// Exactly so many bytes.
+#[track_caller]
+pub fn read_exactly(mut socket: &Socket, length: usize) -> Vec<u8> {
+    let mut received = vec![0; length];
+    socket.read_exact(&mut received).expect("so many bytes come");
+    received
+}
+
+/// Bytes that show when one is missing, doubled or out of order: their period is no power of two.
+pub fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index % 251) as u8).collect()
+}
+
+/// Asks again until it is so: for states that announce themselves to nobody.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        thread::yield_now();
     }
 }
 

@@ -111,12 +111,13 @@ pub fn serve(listeners: Vec<Listener>, settings: Settings, events: Events, stops
         finished: Notify::new(),
         failure: Mutex::new(None),
     });
-    let ending = runtime.block_on(server.run(listeners, &workers, stops))?;
+    let is_stream = listeners.iter().all(|listener| listener.transport().is_stream());
+    let ending = runtime.block_on(server.run(listeners, is_stream, &workers, stops))?;
     if let Some(failure) = lock(&server.failure).take() {
         return Err(failure.into());
     }
     let summary = *lock(&server.summary);
-    server.events.summary(&summary, begun.elapsed())?;
+    server.events.summary(&summary, is_stream, begun.elapsed())?;
     Ok((summary, ending))
 }
 
@@ -155,8 +156,13 @@ impl Workers {
 }
 
 impl Server {
-    async fn run(self: &Arc<Server>, listeners: Vec<Listener>, workers: &Workers, mut stops: Stops) -> Result<Ending> {
-        let is_stream = listeners.iter().all(|listener| listener.transport().is_stream());
+    async fn run(
+        self: &Arc<Server>,
+        listeners: Vec<Listener>,
+        is_stream: bool,
+        workers: &Workers,
+        mut stops: Stops,
+    ) -> Result<Ending> {
         let listeners = listeners.into_iter().map(Driven::new).collect::<io::Result<Vec<_>>>()?;
         if !is_stream {
             self.answer_until(listeners, &mut stops).await;

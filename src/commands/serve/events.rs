@@ -148,13 +148,13 @@ impl Events {
     }
 
     /// What was served in all: the last JSON line, or text on stderr.
-    pub fn summary(&self, summary: &Summary, elapsed: Duration) -> io::Result<()> {
+    pub fn summary(&self, summary: &Summary, is_stream: bool, elapsed: Duration) -> io::Result<()> {
         let Some(output) = self.talkative() else { return Ok(()) };
         if output.json {
             let elapsed_ms = elapsed.as_secs_f64() * 1e3;
             return output.product(&event("summary", Served { summary, elapsed_ms }), "");
         }
-        output.note(describe(summary, elapsed));
+        output.note(describe(summary, is_stream, elapsed));
         Ok(())
     }
 
@@ -164,22 +164,19 @@ impl Events {
 }
 
 /// The summary for people.
-fn describe(summary: &Summary, elapsed: Duration) -> String {
+fn describe(summary: &Summary, is_stream: bool, elapsed: Duration) -> String {
     let bytes = format!("in {}, out {}", Size(summary.received_bytes), Size(summary.sent_bytes));
-    let seconds = Elapsed(elapsed);
-    if summary.datagrams > 0 {
-        let unanswered = match summary.datagrams_unanswered {
-            0 => String::new(),
-            some => format!("; {} not answered", Count(some)),
-        };
-        return format!("served {} datagrams in {seconds}; {bytes}{unanswered}", Count(summary.datagrams));
+    let (number, one) = if is_stream { (summary.connections, "connection") } else { (summary.datagrams, "datagram") };
+    let plural = if number == 1 { "" } else { "s" };
+    let mut text = format!("served {} {one}{plural} in {}", Count(number), Elapsed(elapsed));
+    if summary.connections > 1 {
+        text.push_str(&format!(", at most {} at once", Count(summary.connections_peak)));
     }
-    let mut text = format!("served {} connections in {seconds}", Count(summary.connections));
     for (number, what) in [
-        (summary.connections_peak, "at once at most"),
         (summary.connections_failed, "failed"),
         (summary.connections_cut, "cut off at the end"),
         (summary.accepts_failed, "accepts failed"),
+        (summary.datagrams_unanswered, "not answered"),
     ] {
         if number > 0 {
             text.push_str(&format!(", {} {what}", Count(number)));

@@ -1,0 +1,1 @@
+//! Signals, draining, --once: nothing that has come is lost.

@@ -1,0 +1,1 @@
+//! Unix sockets: streams, datagrams, and the life of the path.

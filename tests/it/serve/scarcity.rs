@@ -1,0 +1,1 @@
+//! Ports that are taken, descriptors that run out, accepts that fail.
