@@ -9,7 +9,9 @@ mod scarcity;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::harness::{Owned, Run, SOCKKIT, Server, Signal, dial, exchange, mask};
@@ -106,8 +108,14 @@ fn a_connection_has_a_line_when_it_comes_and_one_when_it_goes() {
         assert_eq!(mask(&server.line()), format!("{host}:PORT closed by peer after TIME: 6 bytes in, 6 bytes out"));
     }
     let finished = server.end(Signal::Terminate);
-    let summary = "served 2 connections in TIME, at most 1 at once; in 12 B, out 12 B\n";
-    assert_eq!((finished.code, finished.stdout, mask(&finished.stderr).as_str()), (0, Vec::new(), summary));
+    let summary = "served 2 connections in TIME, at most N at once; in 12 B, out 12 B\n";
+    assert_eq!((finished.code, finished.stdout, mask_peak(&finished.stderr).as_str()), (0, Vec::new(), summary));
+}
+
+/// A peer has its last byte a moment before the server counts it out: so the next may still meet it.
+fn mask_peak(text: &str) -> String {
+    static PEAK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"at most \d+ at once").unwrap());
+    PEAK.replace_all(&mask(text), "at most N at once").into_owned()
 }
 
 #[test]

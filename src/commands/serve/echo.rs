@@ -37,21 +37,19 @@ pub enum How {
     PeerFinished,
     /// Ours first: the server was told to stop.
     Stopped,
+    /// Reset by us: its time to finish was over.
+    Cut,
     /// A reset, or another error.
     Failed(Error),
 }
 
 impl How {
-    /// Whether bytes may have been lost.
-    pub fn is_failure(&self) -> bool {
-        matches!(self, How::Failed(_))
-    }
-
     /// The word for it in JSON.
     pub fn word(&self) -> &'static str {
         match self {
             How::PeerFinished => "peer_finished",
             How::Stopped => "stopped",
+            How::Cut => "cut",
             How::Failed(error) if is_reset(error) => "peer_reset",
             How::Failed(_) => "error",
         }

@@ -86,7 +86,10 @@ struct Server {
     /// Those that were accepted and have not ended.
     open: AtomicU64,
     summary: Mutex<Summary>,
+    /// Their input is being ended.
     stopping: AtomicBool,
+    /// Their time is over: those that are left are reset.
+    cutting: AtomicBool,
     /// A connection has ended: its descriptor is back, and the drain may be done.
     ended: Notify,
     /// The one datagram is answered, or stdout is gone.
@@ -107,6 +110,7 @@ pub fn serve(listeners: Vec<Listener>, settings: Settings, events: Events, stops
         open: AtomicU64::new(0),
         summary: Mutex::default(),
         stopping: AtomicBool::new(false),
+        cutting: AtomicBool::new(false),
         ended: Notify::new(),
         finished: Notify::new(),
         failure: Mutex::new(None),
@@ -264,15 +268,21 @@ impl Server {
         if self.stopping.load(Ordering::SeqCst) {
             end_input(&driven);
         }
-        let (traffic, mut how) = echo::echo(&driven).await;
-        if matches!(how, How::PeerFinished) && self.stopping.load(Ordering::SeqCst) {
-            how = How::Stopped;
+        if self.cutting.load(Ordering::SeqCst) {
+            cut(&driven);
         }
+        let (traffic, how) = echo::echo(&driven).await;
+        let how = match how {
+            How::PeerFinished if self.stopping.load(Ordering::SeqCst) => How::Stopped,
+            How::Failed(_) if self.cutting.load(Ordering::SeqCst) => How::Cut,
+            how => how,
+        };
         {
             let mut summary = lock(&self.summary);
             summary.received_bytes += traffic.received_bytes;
             summary.sent_bytes += traffic.sent_bytes;
-            summary.connections_failed += u64::from(how.is_failure());
+            summary.connections_failed += u64::from(matches!(how, How::Failed(_)));
+            summary.connections_cut += u64::from(matches!(how, How::Cut));
         }
         lock(&self.live).remove(&id);
         self.emit(self.events.closed(id, driven.get(), traffic, &how));
@@ -293,29 +303,20 @@ impl Server {
             }
         }
         lock(&self.live).values().for_each(|driven| end_input(driven));
-        tokio::select! {
-            () = self.all_ended() => Ending::Done,
+        let ending = tokio::select! {
+            () = self.all_ended() => return Ending::Done,
             number = stops.recv() => number.map_or(Ending::Done, Ending::Insisted),
-            () = tokio::time::sleep(self.settings.grace) => {
-                self.cut();
-                Ending::Done
-            }
-        }
+            () = tokio::time::sleep(self.settings.grace) => Ending::Done,
+        };
+        self.cutting.store(true, Ordering::SeqCst);
+        lock(&self.live).values().for_each(|driven| cut(driven));
+        self.all_ended().await;
+        ending
     }
 
     async fn all_ended(&self) {
         while self.open.load(Ordering::SeqCst) > 0 {
             self.ended.notified().await;
-        }
-    }
-
-    /// Resets what did not finish in time: the process ends now, and closes them.
-    fn cut(&self) {
-        let live = lock(&self.live);
-        lock(&self.summary).connections_cut += live.len() as u64;
-        for driven in live.values() {
-            // It fails only on a connection that is gone already.
-            let _ = driven.get().reset_on_close();
         }
     }
 
@@ -383,4 +384,11 @@ async fn accept_any(listeners: &[Driven<Listener>]) -> (&Listener, io::Result<(S
 fn end_input(driven: &Driven<Conn>) {
     // It fails when the peer is gone, and then the input has ended anyway.
     let _ = driven.get().socket().shutdown(Shutdown::Read);
+}
+
+/// The close that follows is a RST. After shutdown(2) of both sides no call waits, so it follows now.
+fn cut(driven: &Driven<Conn>) {
+    // Both fail only on a connection that is gone already.
+    let _ = driven.get().reset_on_close();
+    let _ = driven.get().socket().shutdown(Shutdown::Both);
 }

@@ -165,9 +165,9 @@ fn a_reset_is_the_fate_of_one_connection_only() {
     drop(other);
     assert!(server.line().contains(" closed by peer after "));
     let finished = server.end(Signal::Terminate);
-    let stderr = mask(&finished.stderr);
+    let stderr = super::mask_peak(&finished.stderr);
     assert_eq!(finished.code, 0);
-    assert!(stderr.starts_with("served 6 connections in TIME, at most 2 at once, 5 failed; "), "{stderr}");
+    assert!(stderr.starts_with("served 6 connections in TIME, at most N at once, 5 failed; "), "{stderr}");
 }
 
 /// Reset before the server has seen it at all.

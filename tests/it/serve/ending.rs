@@ -1,1 +1,224 @@
-//! Signals, draining, --once: nothing that has come is lost.
+//! Signals, draining, `--once`: what has come is answered, then everybody sees an orderly end.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use serde_json::Value;
+use socket2::{Socket, Type};
+
+use crate::harness::{
+    DEADLINE, Server, Signal, dial, exchange, kill, mask, patient, pattern, plain_socket, read_exactly, read_to_end,
+    until,
+};
+
+/// Waits until a server that was told to stop has closed its listener.
+fn stops_listening(address: &str) {
+    until("a new connection is refused", || TcpStream::connect(address).is_err());
+}
+
+/// A peer whose kernel takes little, so that what it does not read piles up at the server.
+fn narrow_peer(address: &str) -> Socket {
+    let (socket, name) = plain_socket(address, Type::STREAM);
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&name).unwrap();
+    patient(socket)
+}
+
+#[test]
+fn a_signal_ends_it_with_a_summary_and_status_0() {
+    for (signal, words, expected) in [
+        (Signal::Interrupt, "", "served 1 connection in TIME; in 5 B, out 5 B\n"),
+        (Signal::Terminate, "", "served 1 connection in TIME; in 5 B, out 5 B\n"),
+        (Signal::Terminate, "--grace 0", "served 1 connection in TIME; in 5 B, out 5 B\n"),
+        (Signal::Terminate, "--once", "served 0 connections in TIME; in 0 B, out 0 B\n"),
+        (Signal::Interrupt, "-u", "served 0 datagrams in TIME; in 0 B, out 0 B\n"),
+        (Signal::Terminate, "-u --once", "served 0 datagrams in TIME; in 0 B, out 0 B\n"),
+    ] {
+        let mut server = Server::start(words);
+        if expected.contains("5 B") {
+            assert_eq!(exchange(&dial(&server.v4()), b"hello"), b"hello");
+            assert!(server.line().starts_with("connected by ") && server.line().contains(" closed by peer "));
+        }
+        let finished = server.end(signal);
+        assert_eq!((finished.code, mask(&finished.stderr).as_str()), (0, expected), "serve {words}, {signal:?}");
+    }
+}
+
+#[test]
+fn an_idle_connection_sees_an_orderly_end() {
+    let mut server = Server::start("");
+    let mut peers: Vec<Socket> = (0..5).map(|_| dial(&server.v4())).collect();
+    for peer in &mut peers {
+        peer.write_all(b"hello").unwrap();
+        assert_eq!(read_exactly(peer, 5), b"hello");
+        assert!(server.line().starts_with("connected by "));
+    }
+    let finished = server.end(Signal::Terminate);
+    assert!(peers.iter().all(|peer| read_to_end(peer).is_empty()));
+    let stdout = mask(&String::from_utf8(finished.stdout).unwrap());
+    assert_eq!(stdout, "127.0.0.1:PORT closed after TIME: 5 bytes in, 5 bytes out\n".repeat(5));
+    let summary = "served 5 connections in TIME, at most 5 at once; in 25 B, out 25 B\n";
+    assert_eq!((finished.code, mask(&finished.stderr).as_str()), (0, summary));
+}
+
+#[test]
+fn what_is_queued_at_the_signal_is_answered_before_the_end() {
+    let server = Server::start("--quiet --send-buffer 4Ki");
+    let address = server.v4();
+    let peers: Vec<Socket> = (0..5).map(|_| narrow_peer(&address)).collect();
+    // Little enough to be in the server's queue at once, far more than can come back unread.
+    let sent = pattern(50_000);
+    for mut peer in &peers {
+        peer.write_all(&sent).unwrap();
+    }
+    kill(server.pid(), Signal::Terminate);
+    stops_listening(&address);
+    for peer in &peers {
+        assert!(read_to_end(peer) == sent);
+    }
+    let finished = server.finish();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+/// Those that the kernel has accepted for a server that is busy: closing the listener would reset them.
+#[cfg(unix)]
+#[test]
+fn connections_in_the_queue_are_served_before_the_end() {
+    let server = Server::start("-j");
+    kill(server.pid(), Signal::Stop);
+    let peers: Vec<Socket> = [server.v4(), server.v6()].iter().cycle().take(10).map(|address| dial(address)).collect();
+    for mut peer in &peers {
+        peer.write_all(b"hello").unwrap();
+    }
+    kill(server.pid(), Signal::Terminate);
+    kill(server.pid(), Signal::Continue);
+    for peer in &peers {
+        assert_eq!(read_to_end(peer), b"hello");
+    }
+    let finished = server.finish();
+    assert_eq!(finished.code, 0);
+    let stdout = String::from_utf8(finished.stdout).unwrap();
+    let summary = super::event(stdout.lines().last().unwrap());
+    assert_eq!((&summary["connections"], &summary["sent_bytes"]), (&10.into(), &50.into()), "{stdout}");
+}
+
+#[test]
+fn new_connections_are_refused_while_old_ones_finish() {
+    let server = Server::start("--quiet");
+    let address = server.v4();
+    let peer = narrow_peer(&address);
+    let sent = pattern(16 * 1024 * 1024);
+    let received = thread::scope(|scope| {
+        scope.spawn(|| {
+            // The end of the input may come before all is sent.
+            let _ = (&peer).write_all(&sent);
+        });
+        // Some of it has come back: the connection is in the middle of its work.
+        let mut received = read_exactly(&peer, 1024 * 1024);
+        kill(server.pid(), Signal::Terminate);
+        stops_listening(&address);
+        let _ = (&peer).read_to_end(&mut received);
+        received
+    });
+    assert!(received.len() >= 1024 * 1024 && sent.starts_with(&received), "{} bytes, or others", received.len());
+    assert_eq!(server.finish().code, 0);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
+    let mut server = Server::start("-j --grace 0.2 --send-buffer 4Ki");
+    let mut peer = narrow_peer(&server.v4());
+    peer.write_all(&pattern(50_000)).unwrap();
+    assert_eq!(super::event(&server.line())["event"], "accepted");
+    let finished = server.end(Signal::Terminate);
+    assert_eq!(finished.code, 0);
+    let stdout = String::from_utf8(finished.stdout).unwrap();
+    let events: Vec<Value> = stdout.lines().map(super::event).collect();
+    let [closed, summary] = &events[..] else { panic!("{stdout}") };
+    assert_eq!((&closed["event"], &closed["how"]), (&"closed".into(), &"cut".into()));
+    assert_eq!((&summary["connections_cut"], &summary["connections_failed"]), (&1.into(), &0.into()));
+    // What it was sent is counted, though it never finished.
+    assert_eq!(
+        (&closed["sent_bytes"], &closed["received_bytes"]),
+        (&summary["sent_bytes"], &summary["received_bytes"])
+    );
+    assert!(
+        0 < summary["sent_bytes"].as_u64().unwrap() && summary["sent_bytes"].as_u64().unwrap() < 50_000,
+        "{stdout}"
+    );
+    let mut received = Vec::new();
+    let reset = peer.read_to_end(&mut received).unwrap_err();
+    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset, "after {} bytes", received.len());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_its_status() {
+    for (first, second, code) in [
+        (Signal::Terminate, Signal::Terminate, 143),
+        (Signal::Interrupt, Signal::Interrupt, 130),
+        (Signal::Interrupt, Signal::Terminate, 143),
+    ] {
+        // Only the second signal can end this one.
+        let mut server = Server::start("--send-buffer 4Ki --grace 1h");
+        let address = server.v4();
+        let mut peer = narrow_peer(&address);
+        peer.write_all(&pattern(50_000)).unwrap();
+        assert!(server.line().starts_with("connected by "));
+        kill(server.pid(), first);
+        stops_listening(&address);
+        let finished = server.end(second);
+        assert_eq!(finished.code, code, "{first:?}, then {second:?}");
+        let stdout = mask(&String::from_utf8(finished.stdout).unwrap());
+        assert!(stdout.contains("127.0.0.1:PORT cut off after TIME: "), "{stdout}");
+        let summary = mask(&finished.stderr);
+        assert!(summary.starts_with("served ") && summary.contains(", 1 cut off at the end; in "), "{summary}");
+    }
+}
+
+#[test]
+fn once_ends_it_after_one_connection() {
+    let mut server = Server::start("--once");
+    let address = server.v6();
+    let first = dial(&address);
+    assert!(server.line().starts_with("connected by [::1]:"));
+    // The second is not taken: it is refused, or reset if the kernel had queued it.
+    stops_listening(&address);
+    assert_eq!(exchange(&first, b"hello"), b"hello");
+    let finished = server.finish();
+    assert_eq!(
+        (finished.code, mask(&String::from_utf8(finished.stdout).unwrap()).as_str(), mask(&finished.stderr).as_str()),
+        (
+            0,
+            "[::1]:PORT closed by peer after TIME: 5 bytes in, 5 bytes out\n",
+            "served 1 connection in TIME; in 5 B, out 5 B\n"
+        )
+    );
+}
+
+#[test]
+fn once_waits_for_its_connection_until_told_to_stop() {
+    let mut server = Server::start("--once --grace 1h");
+    let mut peer = dial(&server.v4());
+    assert!(server.line().starts_with("connected by "));
+    peer.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&peer, 5), b"hello");
+    kill(server.pid(), Signal::Terminate);
+    assert_eq!(read_to_end(&peer), b"");
+    assert_eq!(server.finish().code, 0);
+}
+
+#[test]
+fn a_peer_that_half_closed_long_ago_is_answered_in_full_after_the_signal() {
+    let server = Server::start("--quiet --send-buffer 4Ki");
+    let address = server.v4();
+    let peer = narrow_peer(&address);
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let sent = pattern(50_000);
+    (&peer).write_all(&sent).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    kill(server.pid(), Signal::Interrupt);
+    stops_listening(&address);
+    assert!(read_to_end(&peer) == sent);
+    assert_eq!(server.finish().code, 0);
+}
