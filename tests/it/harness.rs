@@ -20,7 +20,7 @@ use socket2::{Domain, Socket, Type};
 #[cfg(target_os = "linux")]
 use {
     rustix::event::{PollFd, PollFlags, poll},
-    std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    std::net::{Ipv4Addr, Ipv6Addr, TcpStream},
 };
 
 /// Far beyond what anything here takes, even on a machine that is busy with something else: only a hang reaches it.
