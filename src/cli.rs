@@ -286,9 +286,11 @@ impl std::fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// The whole command, for completions and man pages.
+/// The whole command with all its arguments defined, for completions and man pages.
 pub fn command() -> clap::Command {
-    Cli::command()
+    let mut command = Cli::command();
+    command.build();
+    command
 }
 
 #[cfg(test)]

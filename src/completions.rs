@@ -80,7 +80,8 @@ pub fn script(shell: Shell) -> String {
 /// The command line without what is hidden, and without the offer of files where a value is something else.
 fn offered() -> Command {
     let whole = cli::command();
-    let commands = whole.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
+    let is_offered = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+    let commands = whole.get_subcommands().filter(is_offered).map(|command| {
         let shown = Command::new(forever(command.get_name()))
             .visible_aliases(command.get_visible_aliases().map(forever))
             .about(command.get_about().cloned().unwrap_or_default());
