@@ -2,6 +2,8 @@
 //!
 //! Owns what was typed. Must not know what it means: each command makes its plan of its own arguments.
 
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 use crate::commands::{connect, echo_bench, probe, serve};
 use crate::connection::trace::Form;
 use crate::connection::{Allowed, Endpoint, Query, Role, Source, Transport};
-use crate::exit;
+use crate::exit::{self, Status};
 use crate::output::{Output, Trace, Verbosity};
 
 /// clap's own colours, with the headings that man pages have.
@@ -33,6 +35,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Reads a command line.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> {
+    Cli::try_parse_from(arguments).map_err(Said)
+}
+
+/// What there is to say to a command line instead of carrying it out.
+#[derive(Debug)]
+pub struct Said(clap::Error);
+
+impl Said {
+    /// Help and version go to stdout, usage errors to stderr.
+    pub fn print(&self) -> io::Result<Status> {
+        match self.0.print() {
+            // Where a usage error cannot be printed there is nowhere to say so.
+            _ if self.0.use_stderr() => Ok(Status::Usage),
+            printed => printed.map(|()| Status::Done),
+        }
+    }
 }
 
 /// The four commands, and two that print what the first four are documented and completed with.

@@ -85,7 +85,13 @@ fn offered() -> Command {
         let shown = Command::new(forever(command.get_name()))
             .visible_aliases(command.get_visible_aliases().map(forever))
             .about(command.get_about().cloned().unwrap_or_default());
-        shown.args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned().map(with_values))
+        shown.args(
+            command
+                .get_arguments()
+                .filter(|arg| !arg.is_hide_set() && arg.get_id() != "help")
+                .cloned()
+                .map(with_values),
+        )
     });
     Command::new("sockkit").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
 }

@@ -51,9 +51,8 @@ use std::ffi::OsString;
 use std::io;
 
 use anyhow::Context;
-use clap::Parser;
 
-use cli::{Cli, Command, Deferred, UsageError};
+use cli::{Command, Deferred, UsageError};
 use commands::{connect, echo_bench, probe, serve};
 use connection::trace;
 use exit::Status;
@@ -61,9 +60,9 @@ use output::{Output, Verbosity};
 
 /// Runs a command line to its end, and says how it ended. Every failure has been printed.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match cli::read(arguments) {
         Ok(cli) => cli,
-        Err(error) => return explain(&error),
+        Err(said) => return said.print().unwrap_or_else(|failure| report(&failure.into(), PLAIN)),
     };
     let output = cli.command.output_args().map_or(PLAIN, cli::OutputArgs::output);
     let status = carry_out(&cli.command, output).unwrap_or_else(|error| report(&error, output));
@@ -91,16 +90,6 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
         Command::EchoBench(Deferred(args)) => echo_bench::run(args, output),
         Command::Completions { shell } => completions::print_script(*shell, output),
         Command::Man { command } => completions::print_man(command.as_deref(), output),
-    }
-}
-
-/// What clap has to say: help and version on stdout, usage errors on stderr.
-fn explain(error: &clap::Error) -> Status {
-    match error.print() {
-        // Where a usage error cannot be printed there is nowhere to say so.
-        _ if error.use_stderr() => Status::Usage,
-        Err(failure) => report(&failure.into(), PLAIN),
-        Ok(()) => Status::Done,
     }
 }
 
