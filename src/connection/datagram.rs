@@ -25,3 +25,34 @@ pub fn may_answer(listener: &Listener, sender: &Address) -> bool {
         Some(port) => port >= FIRST_CLIENT_PORT && Some(port) != listener.local().port(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Options, Transport, UnixName, listen};
+
+    #[test]
+    fn what_a_service_or_our_twin_may_have_sent_is_not_answered() {
+        let anywhere = Address::Inet(([127, 0, 0, 1], 0).into());
+        let listener = listen(&[anywhere], Transport::Udp, &Options::default(), 1).unwrap().remove(0);
+        let own_port = listener.local().port().unwrap();
+        // Not our own, and a client's.
+        let other_port = if own_port == 65_535 { 65_534 } else { 65_535 };
+        for (host, port, expected) in [
+            ("192.0.2.1", other_port, true),
+            ("192.0.2.1", own_port, false),
+            ("192.0.2.1", 1023, false),
+            ("192.0.2.1", 7, false),
+            ("2001:db8::1", 7, false),
+            ("127.0.0.1", own_port, true),
+            ("127.0.0.1", 7, true),
+            ("::1", 7, true),
+        ] {
+            let sender = Address::Inet((host.parse::<std::net::IpAddr>().unwrap(), port).into());
+            assert_eq!(may_answer(&listener, &sender), expected, "{sender}");
+        }
+        for (name, expected) in [(UnixName::Path("a".into()), true), (UnixName::Unnamed, false)] {
+            assert_eq!(may_answer(&listener, &Address::Unix(name)), expected);
+        }
+    }
+}

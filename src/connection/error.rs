@@ -316,3 +316,110 @@ pub fn kind_of(source: &io::Error) -> Kind {
         _ => Kind::Local,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(op: Op, target: &str, name: &str) -> Error {
+        let number = (0..12_000).find(|number| errno::name(*number) == name).expect("every name has a number");
+        Error::system(op, target, Duration::from_millis(3), io::Error::from_raw_os_error(number))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_message_says_operation_target_time_and_reason() {
+        let tcp = "127.0.0.1:80 (tcp)";
+        let lookup =
+            Cause::Lookup { code: -2, name: "EAI_NONAME", words: "Name or service not known".to_owned(), retry: false };
+        let own = |cause| Error::new(Op::Connect, tcp, Duration::from_millis(3), cause);
+        for (error, message) in [
+            (
+                system(Op::Connect, tcp, "ECONNREFUSED"),
+                "connect 127.0.0.1:80 (tcp) failed after 3.0 ms: Connection refused (ECONNREFUSED, 111)",
+            ),
+            (
+                system(Op::Send, tcp, "EPIPE").told("2 bytes sent".to_owned()),
+                "send 127.0.0.1:80 (tcp) failed after 3.0 ms: Broken pipe (EPIPE, 32); 2 bytes sent",
+            ),
+            (
+                system(Op::SetOption("ttl=1".to_owned()), tcp, "EINVAL"),
+                "set ttl=1 on 127.0.0.1:80 (tcp) failed after 3.0 ms: Invalid argument (EINVAL, 22)",
+            ),
+            (
+                Error::timed_out(Op::Receive, tcp, Duration::from_secs(1), Clock::Reply),
+                "receive 127.0.0.1:80 (tcp) failed after 1.0 s: no answer within the reply timeout (ETIMEDOUT, 110)",
+            ),
+            (
+                own(Cause::QueueFull),
+                "connect 127.0.0.1:80 (tcp) failed after 3.0 ms: its queue was full until the connect timeout (ETIMEDOUT, 110)",
+            ),
+            (
+                own(Cause::SelfConnect),
+                "connect 127.0.0.1:80 (tcp) failed after 3.0 ms: connected to itself, nothing listens there (ECONNREFUSED, 111)",
+            ),
+            (own(lookup), "connect 127.0.0.1:80 (tcp) failed after 3.0 ms: Name or service not known (EAI_NONAME, -2)"),
+            (
+                own(Cause::Unsupported("only tcp has it")),
+                "connect 127.0.0.1:80 (tcp) failed after 3.0 ms: only tcp has it",
+            ),
+        ] {
+            assert_eq!(error.to_string(), message);
+            assert!(!message.contains('\n'));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_kind_follows_from_operation_and_number() {
+        let (tcp, unix, option) = ("127.0.0.1:80 (tcp)", "unix:/a (unix)", Op::SetOption("mark=1".to_owned()));
+        for (op, target, name, kind) in [
+            (Op::Connect, tcp, "ECONNREFUSED", Kind::Refused),
+            (Op::Connect, unix, "ENOENT", Kind::Refused),
+            (Op::Connect, tcp, "ECONNRESET", Kind::Reset),
+            (Op::Connect, tcp, "ECONNABORTED", Kind::Reset),
+            (Op::Send, tcp, "EPIPE", Kind::BrokenPipe),
+            (Op::Connect, tcp, "ETIMEDOUT", Kind::TimedOut),
+            (Op::Connect, tcp, "EHOSTUNREACH", Kind::HostUnreachable),
+            (Op::Connect, tcp, "ENETUNREACH", Kind::NetworkUnreachable),
+            // A route or a packet filter forbids an address; a path has permissions.
+            (Op::Connect, tcp, "EACCES", Kind::Prohibited),
+            (Op::Connect, tcp, "EPERM", Kind::Prohibited),
+            (Op::Connect, unix, "EACCES", Kind::Permission),
+            (Op::Bind, tcp, "EACCES", Kind::Permission),
+            (option.clone(), tcp, "EPERM", Kind::Permission),
+            (option, tcp, "ENOENT", Kind::Local),
+            (Op::Bind, tcp, "EADDRINUSE", Kind::AddressInUse),
+            (Op::Bind, tcp, "EADDRNOTAVAIL", Kind::AddressNotAvailable),
+            (Op::Socket, tcp, "EMFILE", Kind::Exhausted),
+            (Op::Socket, tcp, "EAFNOSUPPORT", Kind::Unsupported),
+            (Op::Connect, tcp, "EINVAL", Kind::Local),
+        ] {
+            let error = system(op, target, name);
+            assert_eq!((error.kind(), error.errname()), (kind, name), "{error}");
+        }
+    }
+
+    #[test]
+    fn our_own_clocks_are_etimedout_and_never_eagain() {
+        for cause in [Cause::TimedOut(Clock::Resolve), Cause::TimedOut(Clock::Connect), Cause::QueueFull] {
+            let error = Error::new(Op::Connect, "a", Duration::ZERO, cause);
+            assert_eq!((error.errno(), error.errname()), (Some(errno::ETIMEDOUT), "ETIMEDOUT"));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_hint_is_given_only_where_it_helps() {
+        for (op, target, name, hint) in [
+            (Op::Bind, "127.0.0.1:80 (tcp)", "EADDRINUSE", Some("-p 0 takes any free port")),
+            (Op::Bind, "[::1]:80 (tcp)", "EACCES", Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")),
+            (Op::Bind, "127.0.0.1:8080 (tcp)", "EACCES", None),
+            (Op::Bind, "unix:/a (unix)", "EACCES", None),
+            (Op::Bind, "192.0.2.1:80 (tcp)", "EADDRNOTAVAIL", Some("only an address of this machine can be bound")),
+            (Op::Connect, "127.0.0.1:80 (tcp)", "ECONNREFUSED", None),
+        ] {
+            assert_eq!(system(op, target, name).hint(), hint, "{target} {name}");
+        }
+    }
+}

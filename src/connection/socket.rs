@@ -354,3 +354,58 @@ impl std::os::windows::io::AsSocket for Socket {
         self.raw().as_socket()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any_port() -> Address {
+        Address::Inet(([127, 0, 0, 1], 0).into())
+    }
+
+    fn bound(transport: Transport) -> (Socket, Address) {
+        let socket = Socket::new(Family::V4, transport, false).unwrap();
+        socket.bind(&any_port()).unwrap();
+        let address = socket.local_address().unwrap();
+        (socket, address)
+    }
+
+    #[test]
+    fn no_call_on_a_new_or_accepted_socket_waits() {
+        let (datagram, _) = bound(Transport::Udp);
+        assert_eq!(datagram.recv(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (listener, address) = bound(Transport::Tcp);
+        listener.listen(1).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let Address::Inet(inet) = address else { panic!("{address}") };
+        let client = std::net::TcpStream::connect(inet).unwrap();
+        wait_any(&[&listener], Interest::Readable, None).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, Address::Inet(client.local_addr().unwrap()));
+        assert_eq!(accepted.recv(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn waiting_tells_which_sockets_are_ready_and_ends_in_time() {
+        let ((quiet, _), (spoken_to, address)) = (bound(Transport::Udp), bound(Transport::Udp));
+        let both = [&quiet, &spoken_to];
+        let begun = Instant::now();
+        let timeout = Duration::from_millis(20);
+        assert_eq!(wait_any(&both, Interest::Readable, Some(timeout)).unwrap(), [false, false]);
+        assert!(begun.elapsed() >= timeout);
+        quiet.send_to(b"a", &address).unwrap();
+        assert_eq!(wait_any(&both, Interest::Readable, None).unwrap(), [false, true]);
+        assert_eq!(wait_any(&both, Interest::Writable, None).unwrap(), [true, true]);
+    }
+
+    #[test]
+    fn a_datagram_that_does_not_fit_is_known_to_be_cut() {
+        let ((sender, from), (receiver, address)) = (bound(Transport::Udp), bound(Transport::Udp));
+        for (sent, length, truncated) in [(&b"12345678"[..], 8, false), (b"123456789", 8, true), (b"", 0, false)] {
+            sender.send_to(sent, &address).unwrap();
+            wait_any(&[&receiver], Interest::Readable, None).unwrap();
+            let received = receiver.recv_from(&mut [0; 8]).unwrap();
+            assert_eq!(received, Datagram { length, truncated, from: from.clone() });
+        }
+    }
+}

@@ -152,3 +152,112 @@ impl std::fmt::Display for Conn {
         write!(f, "{} ({})", self.peer, self.transport)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::connection::{Dial, Options, Source, dial};
+
+    /// Longer than any test: what waits for it hangs.
+    const PATIENCE: Duration = Duration::from_secs(600);
+
+    /// A blocking connection, and its peer.
+    fn pair() -> (Conn, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = [Address::Inet(listener.local_addr().unwrap())];
+        let (options, source) = (Options::default(), Source::default());
+        let plan = Dial { transport: Transport::Tcp, options: &options, source: &source, timeout: PATIENCE };
+        let conn = dial(&address, &plan).unwrap().conn;
+        conn.set_blocking().unwrap();
+        (conn, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_half_close_lets_the_peer_answer_to_its_end() {
+        let (conn, mut peer) = pair();
+        conn.send_all(b"question").unwrap();
+        conn.finish().unwrap();
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"question");
+        peer.write_all(b"answer").unwrap();
+        drop(peer);
+        let mut buffer = [0; 16];
+        assert_eq!(conn.recv(&mut buffer).unwrap(), b"answer".len());
+        assert_eq!(conn.recv(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn everything_is_sent_however_slowly_the_peer_reads() {
+        let (conn, mut peer) = pair();
+        // More than the queues of both ends hold.
+        let sent: Vec<u8> = (0..16 << 20).map(|number| (number / 251) as u8).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                conn.send_all(&sent).unwrap();
+                conn.finish().unwrap();
+            });
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).unwrap();
+            assert!(received == sent, "{} of {} bytes came, or others", received.len(), sent.len());
+        });
+    }
+
+    #[test]
+    fn an_abort_is_a_reset_on_both_sides() {
+        let (conn, mut peer) = pair();
+        conn.abort().unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let (conn, peer) = pair();
+        socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        let error = conn.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!((&error.op, error.kind()), (&Op::Receive, Kind::Reset));
+        let expected = format!("receive {} (tcp) failed after ", conn.peer());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn a_close_after_draining_loses_nothing_though_input_was_unread() {
+        let (conn, mut peer) = pair();
+        peer.write_all(&[b'x'; 1000]).unwrap();
+        conn.send_all(b"last words").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| conn.close_after_draining(PATIENCE).unwrap());
+            let mut heard = Vec::new();
+            peer.read_to_end(&mut heard).expect("an end, and no reset");
+            assert_eq!(heard, b"last words");
+            drop(peer);
+        });
+    }
+
+    #[test]
+    fn a_reply_that_does_not_come_names_its_clock() {
+        let (conn, _peer) = pair();
+        let timeout = Duration::from_millis(20);
+        conn.set_reply_timeout(timeout).unwrap();
+        let begun = Instant::now();
+        let error = conn.recv(&mut [0; 8]).unwrap_err();
+        assert!(begun.elapsed() >= timeout);
+        assert!(matches!(error.cause, super::super::Cause::TimedOut(Clock::Reply)), "{error}");
+        assert_eq!(error.errname(), "ETIMEDOUT");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_tells_what_the_peer_has_acknowledged() {
+        let (conn, mut peer) = pair();
+        let sent_bytes = 5;
+        conn.send_all(b"hello").unwrap();
+        peer.read_exact(&mut [0; 5]).unwrap();
+        peer.write_all(b"!").unwrap();
+        conn.recv(&mut [0; 8]).unwrap();
+        // The answer carried the acknowledgement.
+        assert_eq!(conn.unacknowledged_bytes(), Some(0));
+        let info = conn.info().unwrap();
+        assert!(info.acknowledged_bytes >= sent_bytes && info.received_bytes >= 1, "{info:?}");
+    }
+}

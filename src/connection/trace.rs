@@ -162,3 +162,28 @@ fn write_line(sink: &Sink, mut text: String) {
         *writer = Err(failure);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_shown_in_ascii_and_cut() {
+        for (bytes, shown) in [
+            (&b""[..], "\"\""),
+            (b"hello\n", "\"hello\\n\""),
+            (b"say \"hi\"\0\xff", "\"say \\\"hi\\\"\\x00\\xff\""),
+            (b"0123456789abcdef0123456789abcdef", "\"0123456789abcdef0123456789abcdef\""),
+            (b"0123456789abcdef0123456789abcdefg", "\"0123456789abcdef0123456789abcdef\"..."),
+        ] {
+            assert_eq!(quoted(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_not_traced_makes_no_text() {
+        let result =
+            call("connect", |_: Option<&()>| panic!("nobody looks"), || Err(io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
