@@ -126,7 +126,9 @@ fn a_client_shows_what_it_sends_and_receives() {
     let (sending, rest): (Vec<Call>, Vec<Call>) =
         calls.into_iter().partition(|call| matches!(call.name.as_str(), "send" | "shutdown"));
     assert_eq!(shown(&sending), ["send(3, \"hello\\n\", 6) = 6", "shutdown(3, SHUT_WR) = 0"]);
-    let rest: Vec<Call> = rest.into_iter().filter(|call| call.name != "getsockopt" && call.name != "ioctl").collect();
+    // Its end may be the program's: then the system closes it.
+    let matters = |call: &Call| !matches!(call.name.as_str(), "getsockopt" | "ioctl" | "close");
+    let rest: Vec<Call> = rest.into_iter().filter(matters).collect();
     assert_eq!(
         shown(&rest),
         [
@@ -137,7 +139,6 @@ fn a_client_shows_what_it_sends_and_receives() {
             "getsockname(3, 127.0.0.1:PORT) = 0",
             "recv(3, \"hello\\n\", 262144) = 6",
             "recv(3, \"\", 262144) = 0",
-            "close(3) = 0",
         ]
     );
 }
@@ -405,9 +406,16 @@ mod strace {
         rows
     }
 
+    /// Both saw the same; a close at the very end may be seen by one alone, the program ending in between.
     #[track_caller]
     fn compare(folder: &std::path::Path, wanted: &[&str]) {
-        let (seen, told) = (seen(folder), told(folder));
+        let is_last_close = |calls: &[Call]| calls.last().is_some_and(|call| call.name == "close");
+        let (mut seen, mut told) = (seen(folder), told(folder));
+        if is_last_close(&seen) != is_last_close(&told) {
+            for calls in [&mut seen, &mut told] {
+                calls.pop_if(|call| call.name == "close");
+            }
+        }
         for name in wanted {
             assert!(seen.iter().any(|call| call.name == *name), "strace saw no {name}");
         }
@@ -435,14 +443,14 @@ mod strace {
         }
         let folder = tempfile::tempdir().unwrap();
         let (address, echo) = echo_once();
-        let mut command = command(folder.path(), &format!("connect -v --nodelay {address}"));
+        let mut command = command(folder.path(), &format!("connect --nodelay {address}"));
         let (reader, mut writer) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut writer, b"hello\n").unwrap();
         drop(writer);
         let output = command.stdin(reader).output().unwrap();
         echo.join().unwrap();
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"hello\n"[..]));
-        compare(folder.path(), &["socket", "setsockopt", "connect", "getsockopt", "send", "recv", "shutdown", "close"]);
+        compare(folder.path(), &["socket", "setsockopt", "connect", "getsockname", "send", "recv", "shutdown"]);
     }
 
     #[test]
