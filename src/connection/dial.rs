@@ -1,25 +1,32 @@
-//! connect(2) with a deadline, in the manner of `connect_ex`: every address tried, every attempt kept with its errno.
+//! connect(2) with a deadline, in the manner of `connect_ex`: every address tried, every attempt kept with its errno; one
+//! call or ten thousand under way at a time.
 //!
-//! Owns the race between the addresses of one name and the wait for its outcome. Must not know names (resolve.rs made
-//! addresses of them) or what a refusal means to anybody. Trade-off: a race on poll(2), not on threads, so that an attempt
-//! that is decided at once, as every one on loopback is, costs exactly socket, connect and getsockname.
+//! Owns the race between the addresses of one name, and the window of attempts. Must not know names (resolve.rs made
+//! addresses of them), what an attempt is made of (attempt.rs), or what a refusal means to anybody. Trade-off: one thread
+//! and readiness instead of a thread for each attempt, so that an attempt that is decided at once never waits for
+//! anything, and ten thousand that are not cost a timer each.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::options::{self, Options, Phase};
-use super::socket::{Interest, wait_any};
-use super::{Address, Cause, Clock, Conn, Error, Kind, Op, Result, Socket, Transport, UnixName};
+use super::attempt::{Flight, Progress};
+use super::options::Options;
+use super::watch::Watch;
+use super::{Address, Cause, Conn, Error, Kind, Op, Transport, UnixName};
 
 /// RFC 8305 section 5: how long an attempt may be silent before the next address is tried beside it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A connection to oneself is undone and dialled again: the kernel then chooses another port, unless the user chose it.
-const SELF_CONNECT_TRIES: u32 = 3;
-
 /// How long a unix socket with a full queue is left alone before it is asked again: its server needs that long to accept.
 const BUSY_DELAY: Duration = Duration::from_millis(1);
+
+/// How long a call waits that found no descriptor or no free port, when no other call will give one back.
+const SCARCITY_DELAY: Duration = Duration::from_millis(10);
+
+/// As many calls begin between two looks at those under way: calls that are decided at once must not keep the others from
+/// their answers, nor from their deadlines.
+const BURST: usize = 64;
 
 /// Where a connection should come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +91,7 @@ impl Failed {
     pub fn into_error(self) -> Error {
         let tried = self.attempts.len();
         let errors = self.attempts.into_iter().filter_map(|attempt| attempt.error);
-        let worst = errors.min_by_key(|error| match error.kind() {
+        let telling = errors.min_by_key(|error| match error.kind() {
             // Somebody listened there.
             Kind::Reset => 0,
             Kind::Refused => 1,
@@ -94,249 +101,303 @@ impl Failed {
             Kind::NetworkUnreachable => 5,
             _ => 6,
         });
-        let mut worst = worst.unwrap_or_else(|| {
-            let nothing = io::Error::other("no address to dial");
-            Error::system(Op::Connect, "nothing", Duration::ZERO, nothing)
-        });
+        let Some(mut telling) = telling else {
+            return Error::new(
+                Op::Connect,
+                "nothing",
+                Duration::ZERO,
+                Cause::Unsupported("there is no address to dial"),
+            );
+        };
         if tried > 1 {
-            worst.target = format!("{}, the most telling of {tried} addresses,", worst.target).into();
+            telling.target = format!("{}, the most telling of {tried} addresses,", telling.target).into();
         }
-        worst
+        telling
     }
 }
 
-/// An attempt that the kernel has not decided yet.
-struct Pending {
-    index: usize,
-    socket: Socket,
-    begun: Instant,
-    /// Which try this is, counted by the self-connects that went before.
-    tries: u32,
+/// What a call came to.
+pub type Outcome = Result<Dialed, Failed>;
+
+/// Connects to the first address that answers.
+pub fn dial(addresses: &[Address], plan: &Dial) -> Outcome {
+    let mut next = Some(addresses.to_vec());
+    let mut outcome = Err(Failed { attempts: Vec::new() });
+    Dialer::new(plan, 1)
+        .run(|_| next.take().map_or(Next::Over, |addresses| Next::Call((), addresses)), |(), result| outcome = result);
+    outcome
 }
 
-/// What became of one attempt so far.
-enum Progress {
-    Connected(Conn),
-    Failed(Error),
-    Pending(Pending),
+/// What is to be dialled next.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// These addresses, the first that answers; the tag comes back with the outcome.
+    Call(T, Vec<Address>),
+    /// Nothing before this time, unless a call ends sooner.
+    Later(Instant),
+    /// Nothing more.
+    Over,
 }
 
-/// Connects to the first address that answers. The addresses are raced as RFC 8305 has it: each gets a start of 250 ms
-/// before the next, and a failure starts the next at once.
-pub fn dial(addresses: &[Address], plan: &Dial) -> std::result::Result<Dialed, Failed> {
-    let attempts =
-        addresses.iter().map(|address| Attempt { address: address.clone(), elapsed: Duration::ZERO, error: None });
-    let mut race =
-        Race { plan, attempts: attempts.collect(), pending: Vec::new(), started: 0, last_start: Instant::now() };
-    while race.started < race.attempts.len() || !race.pending.is_empty() {
-        if let Some(conn) = race.step() {
-            race.attempts.truncate(race.started);
-            return Ok(Dialed { conn, attempts: race.attempts });
-        }
-    }
-    Err(Failed { attempts: race.attempts })
-}
-
-struct Race<'a> {
+/// Keeps a window of calls under way.
+#[derive(Debug)]
+pub struct Dialer<'a, T> {
     plan: &'a Dial<'a>,
+    watch: Watch,
+    /// How many attempts may be under way; it shrinks when descriptors or ports run out.
+    window: usize,
+    calls: HashMap<usize, Call<T>>,
+    flights: HashMap<usize, Ticket>,
+    /// Keys are never used again, so that a timer of what is gone does no harm.
+    next_key: usize,
+    /// When attempts are given up. All have the same patience: the first to begin is the first to go.
+    deadlines: VecDeque<(Instant, usize)>,
+    /// Calls to be looked at again: the next address is due, or a full queue is to be asked.
+    wakes: Vec<(Instant, Wake)>,
+}
+
+/// One call: the addresses of one target.
+#[derive(Debug)]
+struct Call<T> {
+    tag: T,
     attempts: Vec<Attempt>,
-    pending: Vec<Pending>,
     /// How many of the addresses have been tried or are being tried.
     started: usize,
-    last_start: Instant,
+    /// How many of them are under way.
+    flying: usize,
+    begun: Instant,
 }
 
-impl Race<'_> {
-    /// Starts the next attempt if it is time, else waits for one of those under way.
-    fn step(&mut self) -> Option<Conn> {
-        let is_time = self.pending.is_empty() || self.last_start.elapsed() >= ATTEMPT_DELAY;
-        if self.started < self.attempts.len() && is_time {
-            let index = self.started;
-            self.started += 1;
-            self.last_start = Instant::now();
-            let progress = self.plan.begin(index, &self.attempts[index].address, self.last_start, 1);
-            return self.settle(index, self.last_start, progress);
-        }
-        let ready = self.wait();
-        for slot in (0..self.pending.len()).rev() {
-            let Pending { begun, .. } = self.pending[slot];
-            if ready[slot] || begun.elapsed() >= self.plan.timeout {
-                let pending = self.pending.swap_remove(slot);
-                let index = pending.index;
-                let progress = self.plan.decide(pending, &self.attempts[index].address, ready[slot]);
-                if let Some(conn) = self.settle(index, begun, progress) {
-                    return Some(conn);
-                }
-            }
-        }
-        None
-    }
-
-    /// Waits until an attempt is decided, times out, or is to be joined by the next.
-    fn wait(&self) -> Vec<bool> {
-        let left = |begun: Instant, limit: Duration| limit.saturating_sub(begun.elapsed());
-        let deadlines = self.pending.iter().map(|pending| left(pending.begun, self.plan.timeout));
-        let next_start = (self.started < self.attempts.len()).then(|| left(self.last_start, ATTEMPT_DELAY));
-        let timeout = deadlines.chain(next_start).min();
-        let sockets: Vec<&Socket> = self.pending.iter().map(|pending| &pending.socket).collect();
-        // A poll that fails (it has no reason to) leaves the decision to SO_ERROR.
-        wait_any(&sockets, Interest::Writable, timeout).unwrap_or_else(|_| vec![true; sockets.len()])
-    }
-
-    fn settle(&mut self, index: usize, begun: Instant, progress: Progress) -> Option<Conn> {
-        match progress {
-            Progress::Pending(pending) => self.pending.push(pending),
-            Progress::Failed(error) => {
-                self.attempts[index].elapsed = error.elapsed;
-                self.attempts[index].error = Some(error);
-            }
-            Progress::Connected(conn) => {
-                self.attempts[index].elapsed = begun.elapsed();
-                return Some(conn);
-            }
-        }
-        None
-    }
+/// An attempt under way, and whose it is.
+#[derive(Debug)]
+struct Ticket {
+    flight: Flight,
+    call: usize,
+    index: usize,
 }
 
-impl Dial<'_> {
-    /// socket, options, bind if asked, connect.
-    fn begin(&self, index: usize, address: &Address, begun: Instant, tries: u32) -> Progress {
-        let socket = match self.open(address, begun) {
-            Ok(socket) => socket,
-            Err(error) => return Progress::Failed(error),
-        };
-        match connect_now(&socket, address) {
-            Ok(()) => self.finish(socket, index, address, begun, tries),
-            Err(error) if in_progress(&error) => Progress::Pending(Pending { index, socket, begun, tries }),
-            Err(error) if is_busy(&error, self.transport) => self.wait_for_room(socket, index, address, begun),
-            Err(error) => Progress::Failed(self.error(Op::Connect, address, begun, error)),
+#[derive(Debug)]
+enum Wake {
+    /// Start the next address of this call, if the last one (by its index) is still silent.
+    NextAddress { call: usize, after: usize },
+    /// Ask the full queue again.
+    AskAgain(Ticket),
+    /// Try again what failed for want of descriptors or ports.
+    TryAgain { call: usize, index: usize },
+}
+
+impl<'a, T> Dialer<'a, T> {
+    /// A dialler that has at most `window` attempts under way, not counting further addresses of the same target.
+    pub fn new(plan: &'a Dial<'a>, window: usize) -> Dialer<'a, T> {
+        Dialer {
+            plan,
+            watch: Watch::new(window),
+            window: window.max(1),
+            calls: HashMap::new(),
+            flights: HashMap::new(),
+            next_key: 0,
+            deadlines: VecDeque::new(),
+            wakes: Vec::new(),
         }
     }
 
-    /// The socket, ready to be connected.
-    fn open(&self, address: &Address, begun: Instant) -> Result<Socket> {
-        let family = address.family();
-        let socket = Socket::new(family, self.transport, self.options.mptcp)
-            .map_err(|error| self.error(Op::Socket, address, begun, error))?;
-        self.options.apply(&socket, family, self.transport, Phase::BeforeBind)?;
-        if let Some(own) = self.own_address(address) {
-            socket.bind(&own).map_err(|error| self.error(Op::Bind, &own, begun, error))?;
-        }
-        self.options.apply(&socket, family, self.transport, Phase::BeforeConnect)?;
-        Ok(socket)
-    }
-
-    /// What to bind before connecting: only what was asked for, and a name that a unix datagram's answer can be sent to.
-    fn own_address(&self, peer: &Address) -> Option<Address> {
-        match peer {
-            Address::Unix(_) => match &self.source.path {
-                Some(path) => Some(Address::Unix(path.clone())),
-                // Binding to no name makes Linux choose an abstract one (unix(7), autobind); others have no such thing.
-                None if self.transport == Transport::UnixDatagram && cfg!(target_os = "linux") => {
-                    Some(Address::Unix(UnixName::Unnamed))
-                }
-                None => None,
-            },
-            Address::Inet(peer) => match (self.source.address, self.source.port) {
-                (None, 0) => None,
-                (Some(address), port) => Some(Address::Inet(SocketAddr::new(address, port))),
-                (None, port) if peer.is_ipv4() => Some(Address::Inet(SocketAddr::from(([0, 0, 0, 0], port)))),
-                (None, port) => Some(Address::Inet(SocketAddr::from(([0_u16; 8], port)))),
-            },
-        }
-    }
-
-    /// The end of a connect that was in progress: its outcome is in `SO_ERROR`.
-    fn decide(&self, pending: Pending, address: &Address, ready: bool) -> Progress {
-        let Pending { index, socket, begun, tries } = pending;
-        match socket.take_error() {
-            // Silence may have a reason that the kernel was told but does not act on, such as a soft ICMP error.
-            Ok(Some(error)) | Err(error) => Progress::Failed(self.error(Op::Connect, address, begun, error)),
-            Ok(None) if ready => self.finish(socket, index, address, begun, tries),
-            Ok(None) => Progress::Failed(self.timed_out(address, begun)),
-        }
-    }
-
-    /// A connected socket becomes a connection, unless TCP joined it to itself.
-    fn finish(&self, socket: Socket, index: usize, address: &Address, begun: Instant, tries: u32) -> Progress {
-        let local = match socket.local_address() {
-            Ok(local) => local,
-            Err(error) => return Progress::Failed(self.error(Op::Connect, address, begun, error)),
-        };
-        if self.transport == Transport::Tcp && local == *address {
-            // After a plain close the port would stay in TIME_WAIT, and the server that it belongs to could not bind it.
-            let _ = options::reset_on_close(&socket);
-            drop(socket);
-            if tries < SELF_CONNECT_TRIES {
-                return self.begin(index, address, begun, tries + 1);
-            }
-            let target = self.describe(address);
-            return Progress::Failed(Error::new(Op::Connect, target, begun.elapsed(), Cause::SelfConnect));
-        }
-        match self.options.apply(&socket, address.family(), self.transport, Phase::Connected) {
-            Ok(()) => Progress::Connected(Conn::new(socket, self.transport, local, address.clone())),
-            Err(error) => Progress::Failed(error),
-        }
-    }
-
-    /// A unix socket whose queue is full says EAGAIN, is not in progress, and cannot be polled: it must be asked again.
-    fn wait_for_room(&self, socket: Socket, index: usize, address: &Address, begun: Instant) -> Progress {
+    /// Dials until there is nothing more: `next` is asked whenever there is room (it is told how many calls are under way),
+    /// `done` hears of each call as it ends.
+    pub fn run(&mut self, mut next: impl FnMut(usize) -> Next<T>, mut done: impl FnMut(T, Outcome)) {
+        let mut ready = Vec::new();
         loop {
-            let left = self.timeout.saturating_sub(begun.elapsed());
-            std::thread::sleep(BUSY_DELAY.min(left));
-            match socket.connect(address) {
-                Ok(()) => return self.finish(socket, index, address, begun, SELF_CONNECT_TRIES),
-                Err(error) if !is_busy(&error, self.transport) => {
-                    return Progress::Failed(self.error(Op::Connect, address, begun, error));
+            let mut later = None;
+            let mut is_over = false;
+            for _ in 0..BURST {
+                if self.calls.len() >= self.window || later.is_some() || is_over {
+                    break;
                 }
-                Err(_) if left.is_zero() => {
-                    let target = self.describe(address);
-                    return Progress::Failed(Error::new(Op::Connect, target, begun.elapsed(), Cause::QueueFull));
+                match next(self.calls.len()) {
+                    Next::Call(tag, addresses) => self.start(tag, addresses, &mut done),
+                    Next::Later(time) => later = Some(time),
+                    Next::Over => is_over = true,
                 }
-                Err(_) => {}
+            }
+            if self.calls.is_empty() && is_over {
+                return;
+            }
+            let has_room = self.calls.len() < self.window && later.is_none() && !is_over;
+            if has_room && self.calls.is_empty() {
+                continue;
+            }
+            self.wait(if has_room { Some(Instant::now()) } else { later }, &mut ready);
+            for key in ready.drain(..) {
+                self.decide(key, true, &mut done);
+            }
+            self.expire(&mut done);
+        }
+    }
+
+    fn key(&mut self) -> usize {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// A new call begins with its first address.
+    fn start(&mut self, tag: T, addresses: Vec<Address>, done: &mut impl FnMut(T, Outcome)) {
+        let attempt = |address| Attempt { address, elapsed: Duration::ZERO, error: None };
+        let attempts = addresses.into_iter().map(attempt).collect();
+        let call = self.key();
+        self.calls.insert(call, Call { tag, attempts, started: 0, flying: 0, begun: Instant::now() });
+        self.start_next_address(call, done);
+    }
+
+    /// Starts the next address of a call; without one, and with none under way, the call has failed.
+    fn start_next_address(&mut self, key: usize, done: &mut impl FnMut(T, Outcome)) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if call.started < call.attempts.len() {
+            let index = call.started;
+            call.started += 1;
+            call.flying += 1;
+            if call.started < call.attempts.len() {
+                self.wakes.push((Instant::now() + ATTEMPT_DELAY, Wake::NextAddress { call: key, after: call.started }));
+            }
+            self.begin(key, index, done);
+        } else if call.flying == 0
+            && let Some(call) = self.calls.remove(&key)
+        {
+            done(call.tag, Err(Failed { attempts: call.attempts }));
+        }
+    }
+
+    fn begin(&mut self, call: usize, index: usize, done: &mut impl FnMut(T, Outcome)) {
+        let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else { return };
+        let progress = self.plan.begin(&address);
+        self.settle(call, index, progress, done);
+    }
+
+    /// What became of an attempt.
+    fn settle(&mut self, call: usize, index: usize, progress: Progress, done: &mut impl FnMut(T, Outcome)) {
+        match progress {
+            Progress::Connected(conn, elapsed) => self.connected(call, conn, elapsed, done),
+            Progress::Failed(error) if self.is_scarcity(call, &error) => {
+                // Fewer at a time: then those under way give back what is missing.
+                self.window = self.window.min(self.flights.len().max(1));
+                self.wakes.push((Instant::now() + SCARCITY_DELAY, Wake::TryAgain { call, index }));
+            }
+            Progress::Failed(error) => self.failed(call, index, error, done),
+            Progress::Busy(flight) => {
+                self.wakes.push((Instant::now() + BUSY_DELAY, Wake::AskAgain(Ticket { flight, call, index })));
+            }
+            Progress::Undecided(flight) => {
+                let key = self.key();
+                if let Err(error) = self.watch.add(key, &flight.socket) {
+                    let target = format!("{} connects", self.flights.len() + 1);
+                    let error = Error::system(Op::Socket, target, flight.begun.elapsed(), error);
+                    return self.failed(call, index, error, done);
+                }
+                self.deadlines.push_back((flight.begun + self.plan.timeout, key));
+                self.flights.insert(key, Ticket { flight, call, index });
             }
         }
     }
 
-    fn describe(&self, address: &Address) -> String {
-        format!("{address} ({})", self.transport)
+    /// Whether an attempt failed only because too many are under way, or for a moment, and its call still has time.
+    fn is_scarcity(&self, call: usize, error: &Error) -> bool {
+        let is_scarce = match error.kind() {
+            Kind::Exhausted => true,
+            Kind::AddressNotAvailable => self.plan.source.address.is_none() && error.op == Op::Connect,
+            _ => false,
+        };
+        is_scarce && self.calls.get(&call).is_some_and(|call| call.begun.elapsed() < self.plan.timeout)
     }
 
-    fn error(&self, op: Op, address: &Address, begun: Instant, source: io::Error) -> Error {
-        Error::system(op, self.describe(address), begun.elapsed(), source)
+    /// The call has its connection. Its other attempts are closed undecided.
+    fn connected(&mut self, key: usize, conn: Conn, elapsed: Duration, done: &mut impl FnMut(T, Outcome)) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        if call.flying > 1 {
+            self.flights.retain(|_, ticket| ticket.call != key);
+        }
+        if let Some(winner) = call.attempts.iter_mut().find(|attempt| attempt.address == *conn.peer()) {
+            winner.elapsed = elapsed;
+        }
+        call.attempts.truncate(call.started);
+        done(call.tag, Ok(Dialed { conn, attempts: call.attempts }));
     }
 
-    fn timed_out(&self, address: &Address, begun: Instant) -> Error {
-        Error::timed_out(Op::Connect, self.describe(address), begun.elapsed(), Clock::Connect)
+    fn failed(&mut self, key: usize, index: usize, error: Error, done: &mut impl FnMut(T, Outcome)) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.flying -= 1;
+            call.attempts[index].elapsed = error.elapsed;
+            call.attempts[index].error = Some(error);
+            self.start_next_address(key, done);
+        }
     }
-}
 
-/// connect(2), and on Linux once more if it is in progress: the second call tells at once what loopback has decided
-/// meanwhile, and is the only one where poll(2) and SO_ERROR would be two. Elsewhere a second call may say EINVAL.
-fn connect_now(socket: &Socket, address: &Address) -> io::Result<()> {
-    match socket.connect(address) {
-        Err(error) if cfg!(target_os = "linux") && in_progress(&error) => socket.connect(address),
-        result => result,
+    /// An attempt is ready, or its time is up.
+    fn decide(&mut self, key: usize, is_ready: bool, done: &mut impl FnMut(T, Outcome)) {
+        let Some(Ticket { flight, call, index }) = self.flights.remove(&key) else { return };
+        let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else { return };
+        let progress = self.plan.decide(flight, &address, is_ready);
+        self.settle(call, index, progress, done);
     }
-}
 
-/// Whether connect(2) will be decided later. A connect that a signal interrupted goes on as well (POSIX).
-fn in_progress(error: &io::Error) -> bool {
-    let name = error.raw_os_error().map(super::errno::name);
-    // Winsock says WSAEWOULDBLOCK where POSIX says EINPROGRESS.
-    matches!(name, Some("EINPROGRESS" | "EALREADY" | "EINTR")) || (cfg!(windows) && name == Some("EAGAIN"))
-}
+    /// Waits until an attempt is decided, a timer is due, or there is something new to dial.
+    fn wait(&mut self, later: Option<Instant>, ready: &mut Vec<usize>) {
+        while self.deadlines.front().is_some_and(|(_, key)| !self.flights.contains_key(key)) {
+            self.deadlines.pop_front();
+        }
+        let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
+        let wake = self.wakes.iter().map(|(time, _)| *time).min();
+        let until = [deadline, wake, later].into_iter().flatten().min();
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let sockets = self.flights.iter().map(|(key, ticket)| (*key, &ticket.flight.socket));
+        if self.watch.wait(sockets, timeout, ready).is_err() {
+            // A wait that fails (it has no reason to) leaves the decision to SO_ERROR.
+            ready.extend(self.flights.keys());
+        }
+    }
 
-/// Whether a unix socket's queue was full.
-fn is_busy(error: &io::Error, transport: Transport) -> bool {
-    transport.is_unix() && error.kind() == io::ErrorKind::WouldBlock
+    /// Gives up what has had its time, and does what is due.
+    fn expire(&mut self, done: &mut impl FnMut(T, Outcome)) {
+        let now = Instant::now();
+        while let Some((deadline, key)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now) {
+            let _ = deadline;
+            self.deadlines.pop_front();
+            self.decide(key, false, done);
+        }
+        let due: Vec<Wake> = self.wakes.extract_if(.., |(time, _)| *time <= now).map(|(_, wake)| wake).collect();
+        for wake in due {
+            self.wake(wake, done);
+        }
+    }
+
+    fn wake(&mut self, wake: Wake, done: &mut impl FnMut(T, Outcome)) {
+        match wake {
+            Wake::TryAgain { call, index } => self.begin(call, index, done),
+            Wake::NextAddress { call, after } => {
+                if self.calls.get(&call).is_some_and(|call| call.started == after) {
+                    self.start_next_address(call, done);
+                }
+            }
+            Wake::AskAgain(Ticket { flight, call, index }) => {
+                let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else {
+                    return;
+                };
+                let progress = if flight.begun.elapsed() >= self.plan.timeout {
+                    self.plan.give_up(&flight, &address, Cause::QueueFull)
+                } else {
+                    self.plan.ask_again(flight, &address)
+                };
+                self.settle(call, index, progress, done);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
 
+    use std::io;
+
+    use super::super::socket::{Interest, wait_any};
+    use super::super::{Clock, Socket};
     use super::*;
 
     /// Longer than any test: what waits for it hangs.
@@ -353,16 +414,11 @@ mod tests {
         Address::Inet(listener.local_addr().unwrap())
     }
 
-    fn dial_from(
-        source: &Source,
-        addresses: &[Address],
-        timeout: Duration,
-        transport: Transport,
-    ) -> std::result::Result<Dialed, Failed> {
+    fn dial_from(source: &Source, addresses: &[Address], timeout: Duration, transport: Transport) -> Outcome {
         dial(addresses, &Dial { transport, options: &Options::default(), source, timeout })
     }
 
-    fn dial_tcp(addresses: &[Address], timeout: Duration) -> std::result::Result<Dialed, Failed> {
+    fn dial_tcp(addresses: &[Address], timeout: Duration) -> Outcome {
         dial_from(&Source::default(), addresses, timeout, Transport::Tcp)
     }
 
@@ -460,7 +516,7 @@ mod tests {
     fn a_failed_dial_of_one_address_names_only_that() {
         let error = dial_tcp(&[address(CLOSED)], PATIENCE).unwrap_err().into_error();
         assert!(error.to_string().starts_with("connect 127.0.0.1:1 (tcp) failed after "), "{error}");
-        assert_eq!(dial_tcp(&[], PATIENCE).unwrap_err().into_error().kind(), Kind::Local);
+        assert_eq!(dial_tcp(&[], PATIENCE).unwrap_err().into_error().kind(), Kind::Unsupported);
     }
 
     #[cfg(target_os = "linux")]

@@ -7,7 +7,9 @@
 //! | `resolve`  | from that to addresses, within a deadline |
 //! | `options`  | the socket flags, and the one function that applies them |
 //! | `socket`   | each system call once, timed and traced |
-//! | `dial`     | socket, bind, connect with a deadline; every attempt kept |
+//! | `attempt`  | one connect: socket, bind, connect, and its end |
+//! | `dial`     | the addresses of a name raced; a window of such calls, each with a deadline; every attempt kept |
+//! | `watch`    | many connecting sockets, waited for at once |
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
@@ -18,6 +20,7 @@
 //!
 //! It must not know a command, an exit status or a terminal.
 
+mod attempt;
 pub mod datagram;
 pub mod dial;
 pub mod endpoint;
@@ -31,6 +34,7 @@ pub mod socket;
 pub mod stream;
 mod sys;
 pub mod trace;
+mod watch;
 
 use std::fmt;
 

@@ -1,0 +1,163 @@
+//! One connect(2) to one address, without waiting: begun, and later decided.
+//!
+//! Owns what an attempt is made of: socket, options, bind, connect, and the end of it. Must not know how many attempts are
+//! under way, nor when to look at this one again: that is dial.rs. Trade-off: an attempt that is decided at once, as every
+//! one on loopback is, costs exactly socket, connect twice and getsockname.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::dial::Dial;
+use super::options::{self, Phase};
+use super::{Address, Cause, Clock, Conn, Error, Op, Result, Socket, Transport, UnixName, errno};
+
+/// A connection to oneself is undone and dialled again: the kernel then chooses another port, unless the user chose it.
+const SELF_CONNECT_TRIES: u32 = 3;
+
+/// An attempt that is not decided yet.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) socket: Socket,
+    pub(super) begun: Instant,
+    /// Which try this is, counted by the self-connects that went before.
+    tries: u32,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// It is a connection, after this time.
+    Connected(Conn, Duration),
+    /// It is over.
+    Failed(Error),
+    /// The socket will be writable when it is decided.
+    Undecided(Flight),
+    /// A unix socket's queue is full: this cannot be waited for, it must be asked again.
+    Busy(Flight),
+}
+
+impl Dial<'_> {
+    /// socket, options, bind if asked, connect.
+    pub(super) fn begin(&self, address: &Address) -> Progress {
+        self.try_once(address, Instant::now(), 1)
+    }
+
+    fn try_once(&self, address: &Address, begun: Instant, tries: u32) -> Progress {
+        match self.open(address, begun) {
+            Ok(socket) => self.connect(Flight { socket, begun, tries }, address),
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    /// Asks a full queue again.
+    pub(super) fn ask_again(&self, flight: Flight, address: &Address) -> Progress {
+        self.connect(flight, address)
+    }
+
+    fn connect(&self, flight: Flight, address: &Address) -> Progress {
+        match connect_now(&flight.socket, address) {
+            Ok(()) => self.finish(flight, address),
+            Err(error) if in_progress(&error) => Progress::Undecided(flight),
+            Err(error) if self.transport.is_unix() && error.kind() == io::ErrorKind::WouldBlock => {
+                Progress::Busy(flight)
+            }
+            Err(error) => Progress::Failed(self.error(Op::Connect, address, flight.begun, error)),
+        }
+    }
+
+    /// The end of a connect that was in progress, because the socket is ready or because its time is up.
+    pub(super) fn decide(&self, flight: Flight, address: &Address, is_ready: bool) -> Progress {
+        match flight.socket.take_error() {
+            // Silence may have a reason that the kernel was told but does not act on, such as a soft ICMP error.
+            Ok(Some(error)) | Err(error) => Progress::Failed(self.error(Op::Connect, address, flight.begun, error)),
+            Ok(None) if is_ready => self.finish(flight, address),
+            Ok(None) => self.give_up(&flight, address, Cause::TimedOut(Clock::Connect)),
+        }
+    }
+
+    /// Its time is up.
+    pub(super) fn give_up(&self, flight: &Flight, address: &Address, cause: Cause) -> Progress {
+        Progress::Failed(Error::new(Op::Connect, self.describe(address), flight.begun.elapsed(), cause))
+    }
+
+    /// The socket, ready to be connected.
+    fn open(&self, address: &Address, begun: Instant) -> Result<Socket> {
+        let family = address.family();
+        let socket = Socket::new(family, self.transport, self.options.mptcp)
+            .map_err(|error| self.error(Op::Socket, address, begun, error))?;
+        self.options.apply(&socket, family, self.transport, Phase::BeforeBind)?;
+        if let Some(own) = self.own_address(address) {
+            socket.bind(&own).map_err(|error| self.error(Op::Bind, &own, begun, error))?;
+        }
+        self.options.apply(&socket, family, self.transport, Phase::BeforeConnect)?;
+        Ok(socket)
+    }
+
+    /// What to bind before connecting: only what was asked for, and a name that a unix datagram's answer can be sent to.
+    fn own_address(&self, peer: &Address) -> Option<Address> {
+        match peer {
+            Address::Unix(_) => match &self.source.path {
+                Some(path) => Some(Address::Unix(path.clone())),
+                // Binding to no name makes Linux choose an abstract one (unix(7), autobind); others have no such thing.
+                None if self.transport == Transport::UnixDatagram && cfg!(target_os = "linux") => {
+                    Some(Address::Unix(UnixName::Unnamed))
+                }
+                None => None,
+            },
+            Address::Inet(peer) => match (self.source.address, self.source.port) {
+                (None, 0) => None,
+                (Some(address), port) => Some(Address::Inet(SocketAddr::new(address, port))),
+                (None, port) if peer.is_ipv4() => Some(Address::Inet(SocketAddr::from(([0, 0, 0, 0], port)))),
+                (None, port) => Some(Address::Inet(SocketAddr::from(([0_u16; 8], port)))),
+            },
+        }
+    }
+
+    /// A connected socket becomes a connection, unless TCP joined it to itself.
+    fn finish(&self, flight: Flight, address: &Address) -> Progress {
+        let Flight { socket, begun, tries } = flight;
+        let local = match socket.local_address() {
+            Ok(local) => local,
+            Err(error) => return Progress::Failed(self.error(Op::Connect, address, begun, error)),
+        };
+        if self.transport == Transport::Tcp && local == *address {
+            // After a plain close the port would stay in TIME_WAIT, and the server that it belongs to could not bind it.
+            let _ = options::reset_on_close(&socket);
+            drop(socket);
+            if tries < SELF_CONNECT_TRIES {
+                return self.try_once(address, begun, tries + 1);
+            }
+            let target = self.describe(address);
+            return Progress::Failed(Error::new(Op::Connect, target, begun.elapsed(), Cause::SelfConnect));
+        }
+        match self.options.apply(&socket, address.family(), self.transport, Phase::Connected) {
+            Ok(()) => Progress::Connected(Conn::new(socket, self.transport, local, address.clone()), begun.elapsed()),
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    fn describe(&self, address: &Address) -> String {
+        format!("{address} ({})", self.transport)
+    }
+
+    fn error(&self, op: Op, address: &Address, begun: Instant, source: io::Error) -> Error {
+        Error::system(op, self.describe(address), begun.elapsed(), source)
+    }
+}
+
+/// connect(2), and on Linux once more if it is in progress: the second call tells at once what loopback has decided
+/// meanwhile, and is the only one where poll(2) and SO_ERROR would be two. Elsewhere a second call may say EINVAL.
+fn connect_now(socket: &Socket, address: &Address) -> io::Result<()> {
+    match socket.connect(address) {
+        Err(error) if cfg!(target_os = "linux") && in_progress(&error) => socket.connect(address),
+        result => result,
+    }
+}
+
+/// Whether connect(2) will be decided later. A connect that a signal interrupted goes on as well (POSIX).
+fn in_progress(error: &io::Error) -> bool {
+    let name = error.raw_os_error().map(errno::name);
+    // Winsock says WSAEWOULDBLOCK where POSIX says EINPROGRESS.
+    matches!(name, Some("EINPROGRESS" | "EALREADY" | "EINTR")) || (cfg!(windows) && name == Some("EAGAIN"))
+}
