@@ -7,7 +7,8 @@
 //! | what happens | while | then |
 //! |---|---|---|
 //! | the input ends | on a stream | half-close, and go on until the peer finishes |
-//! | the input ends | on datagrams, or with `quit_after` | go on until the peer has been silent that long |
+//! | the input ends | on datagrams, or with `quit_after` | go on until the peer has been silent that long since |
+//! | the input fails | any | as at its end, then failed |
 //! | the peer finishes | the input has ended | done |
 //! | the peer finishes | the input is silent | done: nobody is there to answer |
 //! | the peer finishes | the input flows | go on until it ends or falls silent: the peer may have closed one half only |
@@ -80,31 +81,42 @@ enum Event {
 
 /// What the three threads see of each other.
 struct Progress {
-    begun: Instant,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
-    /// When something came last, in nanoseconds since `begun`.
-    received_at_ns: AtomicU64,
-    /// Since when the input is being waited for, likewise; `NOT_WAITING` while its bytes are being sent.
-    waiting_since_ns: AtomicU64,
+    input: Silence,
+    peer: Silence,
+}
+
+/// Since when a side is being waited for. While what it gave is passed on it is not silent, however long that takes: there
+/// may be more behind it.
+struct Silence {
+    begun: Instant,
+    /// In nanoseconds since `begun`, or `NOT_WAITING`.
+    since_ns: AtomicU64,
 }
 
 const NOT_WAITING: u64 = u64::MAX;
 
-impl Progress {
-    fn now_ns(&self) -> u64 {
-        self.begun.elapsed().as_nanos() as u64
+impl Silence {
+    fn new() -> Silence {
+        Silence { begun: Instant::now(), since_ns: AtomicU64::new(0) }
     }
 
-    /// How long the input has been silent.
-    fn input_silence(&self) -> Duration {
-        let since = self.waiting_since_ns.load(Ordering::Acquire);
+    fn begins(&self) {
+        self.since_ns.store(self.now_ns(), Ordering::Release);
+    }
+
+    fn ends(&self) {
+        self.since_ns.store(NOT_WAITING, Ordering::Release);
+    }
+
+    fn lasts(&self) -> Duration {
+        let since = self.since_ns.load(Ordering::Acquire);
         Duration::from_nanos(if since == NOT_WAITING { 0 } else { self.now_ns().saturating_sub(since) })
     }
 
-    /// How long the peer has been silent.
-    fn peer_silence(&self) -> Duration {
-        Duration::from_nanos(self.now_ns().saturating_sub(self.received_at_ns.load(Ordering::Acquire)))
+    fn now_ns(&self) -> u64 {
+        self.begun.elapsed().as_nanos() as u64
     }
 }
 
@@ -116,11 +128,10 @@ pub fn relay(
     rules: Rules,
 ) -> Outcome {
     let progress = Arc::new(Progress {
-        begun: Instant::now(),
         received_bytes: AtomicU64::new(0),
         sent_bytes: AtomicU64::new(0),
-        received_at_ns: AtomicU64::new(0),
-        waiting_since_ns: AtomicU64::new(0),
+        input: Silence::new(),
+        peer: Silence::new(),
     });
     let (events, happened) = mpsc::channel();
     let (sender, sending, sending_events) = (conn.clone(), progress.clone(), events.clone());
@@ -128,13 +139,13 @@ pub fn relay(
     let (receiver, receiving) = (conn.clone(), progress.clone());
     thread::spawn(move || receive_output(&receiver, output, &receiving, &events));
     let mut supervisor =
-        Supervisor { progress: &progress, rules, input_ended: false, peer_finished: false, failed: None };
+        Supervisor { progress: &progress, rules, input_ended: None, peer_finished: false, failed: None };
     let ended = supervisor.watch(&happened);
     Outcome {
         ended,
         received_bytes: progress.received_bytes.load(Ordering::Acquire),
         sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
-        input_ended: supervisor.input_ended,
+        input_ended: supervisor.input_ended.is_some(),
     }
 }
 
@@ -142,9 +153,9 @@ pub fn relay(
 fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress, events: &Sender<Event>) {
     let mut block = vec![0; if conn.transport().is_stream() { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
     let event = loop {
-        progress.waiting_since_ns.store(progress.now_ns(), Ordering::Release);
+        progress.input.begins();
         let read = input.read(&mut block);
-        progress.waiting_since_ns.store(NOT_WAITING, Ordering::Release);
+        progress.input.ends();
         match read {
             Ok(0) => break Event::InputEnded,
             Ok(count) => match conn.send_all(&block[..count]) {
@@ -168,10 +179,12 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress, even
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     let event = loop {
-        match conn.recv(&mut block) {
+        progress.peer.begins();
+        let received = conn.recv(&mut block);
+        progress.peer.ends();
+        match received {
             Ok(0) if is_stream => break Event::PeerFinished,
             Ok(count) => {
-                progress.received_at_ns.store(progress.now_ns(), Ordering::Release);
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
                 if let Err(error) = output.write_all(&block[..count]) {
                     break Event::OutputFailed(error);
@@ -187,7 +200,8 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress, even
 struct Supervisor<'a> {
     progress: &'a Progress,
     rules: Rules,
-    input_ended: bool,
+    /// When the input ended or failed, or could no longer be sent.
+    input_ended: Option<Instant>,
     peer_finished: bool,
     /// Why what the input still gives cannot be sent.
     failed: Option<Ended>,
@@ -215,32 +229,36 @@ impl Supervisor<'_> {
     }
 
     fn judge(&mut self, event: Event) -> Option<Ended> {
+        if matches!(event, Event::InputEnded | Event::InputFailed(_) | Event::SendFailed(_)) {
+            self.input_ended = Some(Instant::now());
+        }
         match event {
-            Event::InputEnded => self.input_ended = true,
-            Event::InputFailed(error) => {
-                self.input_ended = true;
-                self.failed = Some(Ended::InputFailed(error));
-            }
+            Event::InputEnded => {}
+            Event::InputFailed(error) => self.failed = Some(Ended::InputFailed(error)),
             Event::SendFailed(error) => {
                 let is_final = error.kind() == Kind::Refused;
-                self.input_ended = true;
                 self.failed = Some(Ended::PeerFailed(error));
                 // An ICMP refusal of a datagram; on a stream the receiving side comes to its end by itself.
                 return is_final.then_some(Ended::PeerFinished);
             }
             Event::PeerFinished => self.peer_finished = true,
-            Event::PeerFailed(error) => return Some(Ended::PeerFailed(error)),
+            Event::PeerFailed(error) => {
+                // A send that fails after a reset says only EPIPE; the receiving side was told why.
+                self.failed.take_if(|failed| matches!(failed, Ended::PeerFailed(_)));
+                return Some(Ended::PeerFailed(error));
+            }
             Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
         }
-        (self.peer_finished && self.input_ended).then_some(Ended::PeerFinished)
+        (self.peer_finished && self.input_ended.is_some()).then_some(Ended::PeerFinished)
     }
 
     /// How long nothing may happen before it is over; none is for ever.
     fn patience(&self) -> Option<Duration> {
         if self.peer_finished {
-            return Some(SILENCE.saturating_sub(self.progress.input_silence()));
+            return Some(SILENCE.saturating_sub(self.progress.input.lasts()));
         }
-        let quit_after = self.rules.quit_after.filter(|_| self.input_ended)?;
-        Some(quit_after.saturating_sub(self.progress.peer_silence()))
+        let (quit_after, input_ended) = self.rules.quit_after.zip(self.input_ended)?;
+        // An answer to the last of the input cannot have come before it was sent.
+        Some(quit_after.saturating_sub(self.progress.peer.lasts().min(input_ended.elapsed())))
     }
 }

@@ -384,6 +384,62 @@ pub fn patient(socket: Socket) -> Socket {
     socket
 }
 
+/// Where a peer of the test's own is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// 127.0.0.1, on a port that the system chose.
+    Tcp,
+    /// A path of its own.
+    Unix,
+}
+
+impl Place {
+    /// Where a stream can be on this system.
+    pub const ALL: &[Place] = if cfg!(unix) { &[Place::Tcp, Place::Unix] } else { &[Place::Tcp] };
+}
+
+/// A listener of the test's own, free of sockkit's code; with what removes its path at the end.
+pub fn listener(place: Place) -> (Socket, String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("peer").to_str().expect("temporary folders have plain names").to_owned();
+    let (socket, name) = plain_socket(if place == Place::Tcp { "127.0.0.1:0" } else { &path }, Type::STREAM);
+    socket.bind(&name).expect("a free address");
+    socket.listen(16).expect("it is bound");
+    let address = socket.local_addr().expect("it is bound").as_socket();
+    (socket, address.map_or(path, |inet| inet.to_string()), folder)
+}
+
+/// A peer of the test's own: it serves one connection as its script says, on a thread.
+pub struct Peer<T> {
+    /// As `connect` takes it.
+    pub address: String,
+    serving: JoinHandle<T>,
+    _folder: tempfile::TempDir,
+}
+
+impl<T: Send + 'static> Peer<T> {
+    pub fn start(place: Place, script: impl FnOnce(Socket) -> T + Send + 'static) -> Peer<T> {
+        let (listener, address, folder) = listener(place);
+        let serving = thread::spawn(move || {
+            let (connection, _) = listener.accept().expect("somebody comes");
+            script(patient(connection))
+        });
+        Peer { address, serving, _folder: folder }
+    }
+
+    /// What its script found.
+    #[track_caller]
+    pub fn finish(self) -> T {
+        self.serving.join().expect("the peer's script is carried out")
+    }
+}
+
+/// A peer that takes its time. Never a wait until something is ready: that announces itself.
+pub fn dawdle(time: Duration) {
+    let (_still_here, nothing) = mpsc::channel::<()>();
+    let _ = nothing.recv_timeout(time);
+}
+
 /// Sends everything and half-closes, while it reads to the end: what came.
 #[track_caller]
 pub fn exchange(socket: &Socket, bytes: &[u8]) -> Vec<u8> {
