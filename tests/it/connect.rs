@@ -1,1 +1,429 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use serde_json::{Value, json};
+use socket2::{Socket, Type};
+
+use crate::harness::{
+    Peer, Place, Run, Running, Server, dawdle, has, listener, mask, pattern, plain_socket, read_exactly,
+};
+
+#[test]
+fn every_way_to_name_a_target_reaches_it() {
+    let server = Server::start("--quiet");
+    let datagrams = Server::start("-u --quiet");
+    let (port, udp_port) = (server.port(), datagrams.port());
+    for words in [
+        format!("127.0.0.1:{port}"),
+        format!("127.0.0.1 {port}"),
+        format!("[::1]:{port}"),
+        format!("::1 {port}"),
+        format!("localhost:{port}"),
+        format!("-4 localhost {port}"),
+        format!("-6 ::1 {port}"),
+        format!(":{port}"),
+        format!("{port}"),
+        format!("-n 127.0.0.1:{port}"),
+        format!("-N 127.0.0.1 {port}"),
+        format!("-w3 -q1 127.0.0.1 {port}"),
+        format!("-s 127.0.0.1 127.0.0.1 {port}"),
+        format!("--quiet 127.0.0.1:{port}"),
+        format!("-u -q 0.3 127.0.0.1:{udp_port}"),
+        format!("-uq0.3 ::1 {udp_port}"),
+    ] {
+        Run::sockkit(&format!("connect {words}")).stdin("hello\n").stdout("hello\n").check();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn unix_sockets_are_reached_by_path_with_and_without_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stream, datagram) = (folder.path().join("stream"), folder.path().join("datagram"));
+    let (stream, datagram) = (stream.to_str().unwrap(), datagram.to_str().unwrap());
+    let _streams = Server::start_with(&format!("-U {stream}"), 1);
+    let _datagrams = Server::start_with(&format!("-u -U {datagram}"), 1);
+    for words in [
+        format!("-U {stream}"),
+        format!("unix:{stream}"),
+        stream.to_owned(),
+        format!("-u -U -q 0.3 {datagram}"),
+        format!("-uq 0.3 unix:{datagram}"),
+        format!("-u -U -q 0.3 -s {datagram}.own {datagram}"),
+    ] {
+        // An abstract address of its own is Linux's gift to a datagram socket; elsewhere only a named one is answered.
+        if cfg!(target_os = "linux") || !words.starts_with("-u") || words.contains(" -s ") {
+            Run::sockkit(&format!("connect {words}")).stdin("hello\n").stdout("hello\n").check();
+        }
+    }
+}
+
+#[test]
+fn it_comes_from_the_address_and_port_that_were_asked_for() {
+    let server = Server::start("-j");
+    // Bound but never connected or listening: nobody else is given the port, and who asks may share it.
+    let (keeper, name) = plain_socket("127.0.0.1:0", Type::STREAM);
+    keeper.set_reuse_address(true).unwrap();
+    keeper.bind(&name).unwrap();
+    let port = keeper.local_addr().unwrap().as_socket().unwrap().port();
+    for (words, peer) in [
+        (format!("-s 127.0.0.1 -p {port} --reuse-address"), format!("127.0.0.1:{port}")),
+        ("-s 127.0.0.2".to_owned(), "127.0.0.2:".to_owned()),
+    ] {
+        if cfg!(target_os = "macos") && words.contains("127.0.0.2") {
+            continue; // Only 127.0.0.1 is there.
+        }
+        Run::sockkit(&format!("connect {words} {}", server.v4())).stdin("hello").stdout("hello").check();
+        let came = Run::sockkit(&format!("connect -j {words} {}", server.v4())).stdin("x").finish();
+        let verdict: Value = serde_json::from_str(&came.stderr).unwrap();
+        assert!(verdict["local"].as_str().is_some_and(|local| local.starts_with(&peer)), "{words}: {verdict}");
+    }
+}
+
+#[test]
+fn a_refusal_is_said_with_its_errno_and_no_hint() {
+    for (target, shown) in [("127.0.0.1:1", "127.0.0.1:1"), ("127.0.0.1 1", "127.0.0.1:1"), ("::1 1", "[::1]:1")] {
+        for quiet in ["", "--quiet", "-v"] {
+            Run::sockkit(&format!("connect {quiet} {target}"))
+                .stderr(&format!(
+                    "sockkit: connect {shown} (tcp) failed after TIME: Connection refused (ECONNREFUSED, 111)\n"
+                ))
+                .code(1)
+                .check();
+        }
+    }
+    Run::sockkit("connect -u 127.0.0.1:1")
+        .stdin("hello")
+        .stderr(
+            "sockkit: receive 127.0.0.1:1 (udp) failed after TIME: Connection refused (ECONNREFUSED, 111); 0 bytes \
+             received, 5 sent\n",
+        )
+        .code(1)
+        .check();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_path_without_a_server_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nothing");
+    let dead = folder.path().join("dead");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    for (path, reason) in
+        [(&path, "No such file or directory (ENOENT, 2)"), (&dead, "Connection refused (ECONNREFUSED, 111)")]
+    {
+        let path = path.to_str().unwrap();
+        Run::sockkit("connect -U")
+            .args([path])
+            .stderr(&format!("sockkit: connect unix:{path} (unix) failed after TIME: {reason}\n"))
+            .code(1)
+            .check();
+    }
+}
+
+#[test]
+fn a_source_that_is_not_ours_cannot_be_bound() {
+    Run::sockkit("connect -s 192.0.2.1 127.0.0.1:1")
+        .stderr(
+            "sockkit: bind 192.0.2.1:0 (tcp) failed after TIME: Cannot assign requested address (EADDRNOTAVAIL, 99)\n         \
+             hint: only an address of this machine can be bound\n",
+        )
+        .code(4)
+        .check();
+}
+
+/// A listener that accepts nothing, whose queue has been filled: the next must wait.
+#[cfg(target_os = "linux")]
+fn full_listener(place: Place) -> (Vec<Socket>, String, tempfile::TempDir) {
+    let (socket, address, folder) = listener(place);
+    // listen(2) again: the queue holds one more than this.
+    socket.listen(0).unwrap();
+    let mut queued = vec![socket];
+    loop {
+        let (next, name) = plain_socket(&address, Type::STREAM);
+        // TCP leaves the next one without an answer; a unix socket says EAGAIN at once.
+        let connected = match place {
+            Place::Tcp => next.connect_timeout(&name, Duration::from_millis(200)),
+            Place::Unix => next.set_nonblocking(true).and_then(|()| next.connect(&name)),
+        };
+        queued.push(next);
+        if let Err(error) = connected {
+            assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{error}");
+            return (queued, address, folder);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_that_is_not_answered_times_out_by_our_clock() {
+    let (_queued, address, _folder) = full_listener(Place::Tcp);
+    let begun = Instant::now();
+    Run::sockkit("connect -w 0.3")
+        .args([&address])
+        .stderr(
+            "sockkit: connect 127.0.0.1:PORT (tcp) failed after TIME: no answer within the connect timeout (ETIMEDOUT, \
+             110)\n         hint: a closed port refuses at once; silence is a firewall or a dead host\n",
+        )
+        .code(124)
+        .check();
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_server_that_accepts_nobody_times_out_too() {
+    let (_queued, address, _folder) = full_listener(Place::Unix);
+    let finished = Run::sockkit("connect -w 0.3").args([&address]).finish();
+    let stderr = mask(&finished.stderr).replace(&address, "PATH");
+    assert_eq!(finished.code, 124, "{stderr}");
+    assert!(stderr.starts_with("sockkit: connect unix:PATH (unix) failed after TIME: "), "{stderr}");
+}
+
+/// Where no resolver can be asked, the answer is another than where one knows that there is no such name.
+#[test]
+fn an_unknown_host_is_said_with_the_resolvers_words() {
+    let finished = Run::sockkit("connect nosuch.invalid 80").finish();
+    let grammar =
+        Regex::new(r#"^sockkit: resolve "nosuch\.invalid" failed after TIME: [^()]+ \((EAI_[A-Z]+), -?\d+\)\n$"#);
+    let stderr = mask(&finished.stderr);
+    assert!(grammar.unwrap().is_match(&stderr), "{stderr}");
+    assert_eq!(finished.code, 6);
+}
+
+#[test]
+fn listening_is_translated() {
+    for (words, translation) in [("-l 9000", "9000"), ("-lp 9000 127.0.0.1 9001", "127.0.0.1 9001")] {
+        Run::sockkit(&format!("connect {words}"))
+            .stderr(&format!("sockkit: -l listens: that is `sockkit serve {translation}`\n"))
+            .code(2)
+            .check();
+    }
+}
+
+#[test]
+fn the_verdict_says_who_ended_it_and_how() {
+    let server = Server::start("--quiet");
+    let finished = Run::sockkit("connect -v").args([server.v4()]).stdin("hello\n").finish();
+    assert_eq!((finished.code, finished.stdout.as_slice()), (0, &b"hello\n"[..]));
+    let stderr = mask(&finished.stderr);
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [connected, verdict] = lines[..] else { panic!("{stderr}") };
+    assert!(connected.starts_with("connected to 127.0.0.1:PORT (tcp) from 127.0.0.1:PORT: "), "{connected}");
+    assert!(connected.contains(" nodelay on"), "{connected}");
+    let said = "127.0.0.1:PORT (tcp) closed by the peer after TIME: 6 bytes sent, 6 received";
+    assert!(verdict.starts_with(said), "{verdict}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(verdict, format!("{said}; rtt TIME, 0 segments sent again"));
+    }
+}
+
+#[test]
+fn the_verdict_as_json_has_its_fields() {
+    let server = Server::start("--quiet");
+    let finished = Run::sockkit("connect --json").args([server.v4()]).stdin("hello\n").finish();
+    assert_eq!((finished.code, finished.stdout.as_slice()), (0, &b"hello\n"[..]));
+    let mut verdict: Value = serde_json::from_str(&finished.stderr).unwrap();
+    let fields = verdict.as_object_mut().unwrap();
+    assert!(fields.remove("elapsed_ms").unwrap().as_f64().unwrap() > 0.0);
+    let information = fields.remove("tcp_info").unwrap();
+    let unacknowledged = fields.remove("unacknowledged_bytes").unwrap();
+    if cfg!(target_os = "linux") {
+        assert!(information["rtt_us"].as_u64().unwrap() > 0, "{information}");
+        assert_eq!(unacknowledged, 0);
+    }
+    assert!(fields.remove("local").unwrap().as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(
+        verdict,
+        json!({
+            "schema": "sockkit.connect/1", "event": "closed", "peer": server.v4(), "how": "peer_finished",
+            "received_bytes": 6, "sent_bytes": 6, "input_ended": true,
+        })
+    );
+}
+
+/// NUL, control characters, and what is no UTF-8: to a pipe everything is exact.
+#[test]
+fn stdout_has_the_peers_bytes_as_they_are() {
+    let every_byte: Vec<u8> = (0..=255).chain([0xff, 0xc3, 0x28, 0xe2, 0x82, 0]).collect();
+    let server = Server::start("--quiet");
+    for bytes in [every_byte, b"\0".to_vec(), b"no newline".to_vec(), pattern(1_000_000)] {
+        let finished = Run::sockkit("connect").args([server.v4()]).stdin(bytes.clone()).finish();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+        assert!(finished.stdout == bytes, "{} bytes", bytes.len());
+    }
+}
+
+/// `script` gives it a terminal; what a peer sends must not drive that.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_sees_the_peers_bytes_escaped_unless_raw() {
+    if !has("script") {
+        return;
+    }
+    for (raw, expected) in [("", &b"\\u{1b}[2J\\u{7}gr\xc3\xbcn\\xff"[..]), (" --raw", b"\x1b[2J\x07gr\xc3\xbcn\xff")] {
+        let peer = Peer::start(Place::Tcp, |mut peer| peer.write_all(b"\x1b[2J\x07gr\xc3\xbcn\xff\n").unwrap());
+        let line = format!("{} connect{raw} {}", crate::harness::SOCKKIT, peer.address);
+        let finished = Run::program("script").args(["-qec", &line, "/dev/null"]).finish();
+        peer.finish();
+        let mut shown = expected.to_vec();
+        shown.extend_from_slice(b"\r\n");
+        let came = finished.stdout.strip_prefix(b"^D\x08\x08").unwrap_or(&finished.stdout);
+        assert_eq!(String::from_utf8_lossy(came), String::from_utf8_lossy(&shown));
+        assert_eq!(finished.code, 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_stdout_is_a_failure_in_one_line() {
+    let server = Server::start("--quiet");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    Run::sockkit("connect")
+        .args([server.v4()])
+        .stdin("hello")
+        .stdout_to(full)
+        .stderr("sockkit: write stdout failed: No space left on device (ENOSPC, 28)\n")
+        .code(4)
+        .check();
+}
+
+/// `connect | head -1`: whoever read our stdout has had enough, and the peer and stdin would go on for ever.
+#[test]
+fn a_reader_that_has_gone_ends_it_quietly() {
+    let peer = Peer::start(Place::Tcp, |mut peer| {
+        let block = pattern(64 * 1024);
+        while peer.write_all(&block).is_ok() {}
+    });
+    let mut client = Running::sockkit(&format!("connect {}", peer.address));
+    let mut stdout = client.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap();
+    drop(stdout);
+    let finished = client.finish();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+    peer.finish();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stdin_that_is_closed_or_unreadable() {
+    let server = Server::start("--quiet");
+    for (redirection, stderr, code) in [
+        ("<&-", "", 0),
+        ("< /dev/null", "", 0),
+        ("< /", "sockkit: read stdin failed: Is a directory (EISDIR, 21)\n", 4),
+    ] {
+        let line = format!("exec {} connect {} {redirection}", crate::harness::SOCKKIT, server.v4());
+        Run::program("sh").args(["-c", &line]).stderr(stderr).code(code).check();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stdout_that_is_closed_takes_the_answer_nowhere() {
+    let server = Server::start("--quiet");
+    let line = format!("exec {} connect {} >&-", crate::harness::SOCKKIT, server.v4());
+    Run::program("sh").args(["-c", &line]).stdin("hello").check();
+}
+
+/// What a peer does before it resets, and what is said then.
+#[test]
+fn a_reset_is_a_failure_that_says_what_went_each_way() {
+    let peer = Peer::start(Place::Tcp, |mut peer| {
+        assert_eq!(read_exactly(&peer, 5), b"hello");
+        peer.write_all(b"bye").unwrap();
+        // A reset throws away what the other has not read yet.
+        dawdle(Duration::from_millis(100));
+        peer.set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    Run::sockkit("connect")
+        .args([&peer.address])
+        .stdin("hello")
+        .stdout("bye")
+        .stderr(
+            "sockkit: receive 127.0.0.1:PORT (tcp) failed after TIME: Connection reset by peer (ECONNRESET, 104); 3 bytes \
+             received, 5 sent\n",
+        )
+        .code(1)
+        .check();
+    peer.finish();
+}
+
+#[test]
+fn an_upload_that_the_peer_cuts_off_is_a_failure() {
+    let peer = Peer::start(Place::Tcp, |peer| {
+        read_exactly(&peer, 10);
+        peer.set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    let finished = Run::sockkit("connect").args([&peer.address]).stdin(pattern(5_000_000)).finish();
+    peer.finish();
+    let stderr = mask(&finished.stderr);
+    let grammar = r"^sockkit: (send|receive) 127\.0\.0\.1:PORT \(tcp\) failed after TIME: Connection reset by peer \(ECONNRESET, 104\); 0 bytes received, \d+ sent(, of which \d+ were not acknowledged)?\n$";
+    assert!(Regex::new(grammar).unwrap().is_match(&stderr), "{stderr}");
+    assert_eq!((finished.code, finished.stdout), (1, Vec::new()));
+}
+
+/// A plain close with unread input is a reset as well.
+#[test]
+fn a_peer_that_closes_without_reading_is_not_taken_for_success() {
+    for _ in 0..10 {
+        let peer = Peer::start(Place::Tcp, |peer| {
+            read_exactly(&peer, 10);
+            drop(peer);
+        });
+        let finished = Run::sockkit("connect").args([&peer.address]).stdin(pattern(5_000_000)).finish();
+        peer.finish();
+        assert_eq!(finished.code, 1, "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_verdict_of_a_reset_names_it() {
+    let peer = Peer::start(Place::Tcp, |peer| peer.set_linger(Some(Duration::ZERO)).unwrap());
+    let finished = Run::sockkit("connect -j").args([&peer.address]).finish();
+    peer.finish();
+    let (verdict, message) = finished.stderr.split_once('\n').unwrap();
+    let verdict: Value = serde_json::from_str(verdict).unwrap();
+    assert_eq!(verdict["how"], "peer_failed");
+    assert!(message.contains("Connection reset by peer (ECONNRESET, 104)"), "{message}");
+    assert_eq!(finished.code, 1);
+}
+
+/// An echo while stdin is open: line by line, as it is typed.
+#[test]
+fn what_is_typed_goes_out_at_once_and_answers_come_at_once() {
+    let server = Server::start("--quiet");
+    let mut client = Running::sockkit(&format!("connect {}", server.v4()));
+    let mut stdout = client.stdout.take().unwrap();
+    for number in 0..100 {
+        let line = format!("line {number:02}\n");
+        client.write(line.as_bytes());
+        let mut answer = vec![0; line.len()];
+        stdout.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, line.as_bytes());
+    }
+    drop(client.stdin.take());
+    let finished = client.finish();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+/// One datagram is one read of stdin; more than one holds goes in several.
+#[test]
+fn stdin_over_datagrams_is_cut_at_their_largest_size() {
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input");
+    std::fs::write(&file, pattern(65_507 + 1000)).unwrap();
+    let address = peer.local_addr().unwrap();
+    let mut command = std::process::Command::new(crate::harness::SOCKKIT);
+    command.args(["connect", "-u", "-q", "0", &address.to_string()]).stdin(std::fs::File::open(&file).unwrap());
+    assert_eq!(crate::harness::Owned(command.spawn().unwrap()).wait("connect").code(), Some(0));
+    let mut datagram = vec![0; 70_000];
+    for expected in [65_507, 1000] {
+        assert_eq!(peer.recv(&mut datagram).unwrap(), expected);
+    }
+}
