@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{connect, echo_bench, probe, serve};
@@ -47,14 +48,31 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> 
 pub struct Said(clap::Error);
 
 impl Said {
-    /// Help and version go to stdout, usage errors to stderr.
-    pub fn print(&self) -> io::Result<Status> {
-        match self.0.print() {
-            // Where a usage error cannot be printed there is nowhere to say so.
-            _ if self.0.use_stderr() => Ok(Status::Usage),
-            printed => printed.map(|()| Status::Done),
+    /// Help and version go to stdout, as clap has them. A usage error goes to stderr in one line, as every error does.
+    pub fn print(&self, output: Output) -> io::Result<Status> {
+        if !self.0.use_stderr() {
+            return self.0.print().map(|()| Status::Done);
         }
+        if self.0.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // Where the help cannot be printed there is nowhere to say so.
+            let _ = self.0.print();
+        } else {
+            let (message, tip) = in_one_line(&self.0.render().to_string());
+            output.error(message, tip.as_deref());
+        }
+        Ok(Status::Usage)
     }
+}
+
+/// clap's message without its heading, its usage lines and its reference to the help; and its tip, if it has one.
+fn in_one_line(text: &str) -> (String, Option<String>) {
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    });
+    let message = paragraphs.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    (message, paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned)))
 }
 
 /// The four commands, and two that print what the first four are documented and completed with.
@@ -317,6 +335,23 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_usage_error_is_one_line_and_its_tip_another() {
+        for (words, message, tip) in [
+            (&["conect"][..], "unrecognized subcommand 'conect'", Some("a similar subcommand exists: 'connect'")),
+            (&["probe"], "the following required arguments were not provided: <TARGET>...", None),
+            (
+                &["probe", "x", "--color", "red"],
+                "invalid value 'red' for '--color <WHEN>' [possible values: auto, always, never]",
+                None,
+            ),
+        ] {
+            let error = super::read(["sockkit"].iter().chain(words).map(Into::into)).unwrap_err();
+            let expected = (message.to_owned(), tip.map(str::to_owned));
+            assert_eq!(super::in_one_line(&error.0.render().to_string()), expected);
+        }
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();

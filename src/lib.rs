@@ -62,7 +62,7 @@ use output::{Output, Verbosity};
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
     let cli = match cli::read(arguments) {
         Ok(cli) => cli,
-        Err(said) => return said.print().unwrap_or_else(|failure| report(&failure.into(), PLAIN)),
+        Err(said) => return said.print(PLAIN).unwrap_or_else(|failure| report(&failure.into(), PLAIN)),
     };
     let output = cli.command.output_args().map_or(PLAIN, cli::OutputArgs::output);
     let status = carry_out(&cli.command, output).unwrap_or_else(|error| report(&error, output));

@@ -32,7 +32,8 @@ pub struct Args {
     #[arg(value_name = "ENDPOINT", num_args = 0..=2, value_hint = ValueHint::Hostname)]
     pub endpoint: Vec<String>,
     /// Port to listen on (0: any free one)
-    #[arg(short = 'p', long, value_name = "PORT")]
+    // -1 is a port that is refused, and not --once.
+    #[arg(short = 'p', long, value_name = "PORT", allow_hyphen_values = true)]
     pub port: Option<String>,
     /// Address to listen on [default: loopback]
     #[arg(short = 's', long = "bind", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
@@ -132,7 +133,8 @@ fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
         if Endpoint::parse(&words, Role::Listen, false).is_ok() {
             return Err(UsageError(format!("the port is given twice: by -p {port} and by \"{typed}\"")));
         }
-        words.push(port.clone());
+        let is_alone = words.is_empty() && args.bind.is_none();
+        words.push(if is_alone { format!(":{port}") } else { port.clone() });
     }
     if let Some(address) = &args.bind {
         if words.len() > 1 {

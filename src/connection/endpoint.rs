@@ -140,7 +140,7 @@ const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"
 /// Reads `HOST:PORT`, `[v6]:PORT`, `:PORT` or `PORT`.
 fn parse_one_word(word: &str, role: Role) -> Result<Endpoint, String> {
     if word.is_empty() {
-        return Err("the place is empty: write HOST:PORT".to_owned());
+        return Err("nothing is named: write HOST:PORT".to_owned());
     }
     if word.contains("://") {
         return Err(format!("{word:?} is a URL: write only HOST:PORT"));
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn a_place_without_a_usable_host_is_refused_with_a_way_out() {
         for (words, expected) in [
-            (&[""][..], "the place is empty: write HOST:PORT"),
+            (&[""][..], "nothing is named: write HOST:PORT"),
             (&["::1:80"], "\"::1:80\" can be read in two ways: write [::1]:80 or ::1 80"),
             (&["fe80::1%lo:80"], "\"fe80::1%lo:80\" can be read in two ways: write [fe80::1%lo]:80 or fe80::1%lo 80"),
             (&["[::1"], "no closing bracket in \"[::1\": write [ADDRESS]:PORT"),
