@@ -214,8 +214,8 @@ fn a_server_that_ends_a_stream_early_fails_the_run() {
         });
         let finished = Run::sockkit(&format!("echo-bench {address} -n 5 {words}")).finish();
         assert_eq!(finished.code, 1, "{}", finished.stderr);
-        let expected = format!("sockkit: receive {address} (tcp) failed after ");
-        assert!(finished.stderr.starts_with(&expected), "{}", finished.stderr);
+        // The second connection is reset when the listener goes, and may be the first to notice.
+        assert!(finished.stderr.contains(&format!(" {address} (tcp) failed after ")), "{}", finished.stderr);
         assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
         assert!(String::from_utf8(finished.stdout).unwrap().ends_with("ended early\n"));
     }
