@@ -12,19 +12,19 @@
 //! | the peer finishes | the input has ended | done |
 //! | the peer finishes | the input is silent | done: nobody is there to answer |
 //! | the peer finishes | the input flows | go on until it ends or falls silent: the peer may have closed one half only |
-//! | the peer resets | any | failed, with what was not acknowledged |
+//! | the peer resets | any | failed, with what was not acknowledged; a send under way fails first |
 //! | a send fails | on a stream | take what still comes, then failed |
 //! | the output fails | any | failed |
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::datagram::DATAGRAM_BYTES_MAX;
-use crate::connection::{Conn, Error, Kind};
+use crate::connection::{Conn, Error, Kind, Op};
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -66,8 +66,18 @@ pub struct Outcome {
     pub received_bytes: u64,
     /// Bytes to the peer: taken by the system.
     pub sent_bytes: u64,
-    /// Whether the input was read to its end.
+    /// Whether the input was read to its end, and all of it sent.
     pub input_ended: bool,
+    /// Whether our FIN was sent.
+    half_closed: bool,
+}
+
+impl Outcome {
+    /// Bytes that were sent and that the peer has not acknowledged; none where the system cannot tell.
+    pub fn unacknowledged_bytes(&self, conn: &Conn) -> Option<u64> {
+        // Our FIN is counted like a byte, and is acknowledged last.
+        conn.unacknowledged_bytes().map(|bytes| bytes.saturating_sub(u64::from(self.half_closed)))
+    }
 }
 
 enum Event {
@@ -83,6 +93,7 @@ enum Event {
 struct Progress {
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    half_closed: AtomicBool,
     input: Silence,
     peer: Silence,
 }
@@ -130,6 +141,7 @@ pub fn relay(
     let progress = Arc::new(Progress {
         received_bytes: AtomicU64::new(0),
         sent_bytes: AtomicU64::new(0),
+        half_closed: AtomicBool::new(false),
         input: Silence::new(),
         peer: Silence::new(),
     });
@@ -138,14 +150,21 @@ pub fn relay(
     thread::spawn(move || send_input(&sender, input, &sending, &sending_events));
     let (receiver, receiving) = (conn.clone(), progress.clone());
     thread::spawn(move || receive_output(&receiver, output, &receiving, &events));
-    let mut supervisor =
-        Supervisor { progress: &progress, rules, input_ended: None, peer_finished: false, failed: None };
+    let mut supervisor = Supervisor {
+        progress: &progress,
+        rules,
+        input_over: None,
+        input_ended: false,
+        peer_finished: false,
+        failed: None,
+    };
     let ended = supervisor.watch(&happened);
     Outcome {
         ended,
         received_bytes: progress.received_bytes.load(Ordering::Acquire),
         sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
-        input_ended: supervisor.input_ended.is_some(),
+        input_ended: supervisor.input_ended,
+        half_closed: progress.half_closed.load(Ordering::Acquire),
     }
 }
 
@@ -158,20 +177,31 @@ fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress, events: &S
         progress.input.ends();
         match read {
             Ok(0) => break Event::InputEnded,
-            Ok(count) => match conn.send_all(&block[..count]) {
-                Ok(()) => progress.sent_bytes.fetch_add(count as u64, Ordering::AcqRel),
-                Err(error) => break Event::SendFailed(error),
-            },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(count) => {
+                if let Err(error) = send_counted(conn, &block[..count], &progress.sent_bytes) {
+                    break Event::SendFailed(error);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break Event::InputFailed(error),
-        };
+        }
     };
     if conn.transport().is_stream() {
         // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
-        let _ = conn.finish();
+        progress.half_closed.store(conn.finish().is_ok(), Ordering::Release);
     }
     // The supervisor may have gone, and then nobody asks any more.
     let _ = events.send(event);
+}
+
+/// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
+fn send_counted(conn: &Conn, mut bytes: &[u8], sent_bytes: &AtomicU64) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
+        sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
+        bytes = &bytes[sent..];
+    }
+    Ok(())
 }
 
 /// The peer to the output, to the peer's end.
@@ -201,7 +231,9 @@ struct Supervisor<'a> {
     progress: &'a Progress,
     rules: Rules,
     /// When the input ended or failed, or could no longer be sent.
-    input_ended: Option<Instant>,
+    input_over: Option<Instant>,
+    /// Whether it was its end.
+    input_ended: bool,
     peer_finished: bool,
     /// Why what the input still gives cannot be sent.
     failed: Option<Ended>,
@@ -230,26 +262,27 @@ impl Supervisor<'_> {
 
     fn judge(&mut self, event: Event) -> Option<Ended> {
         if matches!(event, Event::InputEnded | Event::InputFailed(_) | Event::SendFailed(_)) {
-            self.input_ended = Some(Instant::now());
+            self.input_over = Some(Instant::now());
         }
         match event {
-            Event::InputEnded => {}
+            Event::InputEnded => self.input_ended = true,
             Event::InputFailed(error) => self.failed = Some(Ended::InputFailed(error)),
             Event::SendFailed(error) => {
                 let is_final = error.kind() == Kind::Refused;
-                self.failed = Some(Ended::PeerFailed(error));
+                self.failed.get_or_insert(Ended::PeerFailed(error));
                 // An ICMP refusal of a datagram; on a stream the receiving side comes to its end by itself.
                 return is_final.then_some(Ended::PeerFinished);
             }
             Event::PeerFinished => self.peer_finished = true,
             Event::PeerFailed(error) => {
-                // A send that fails after a reset says only EPIPE; the receiving side was told why.
+                // The sending side is told only EPIPE, and only when it sends: what it has sent until then is counted still.
                 self.failed.take_if(|failed| matches!(failed, Ended::PeerFailed(_)));
-                return Some(Ended::PeerFailed(error));
+                self.failed.get_or_insert(Ended::PeerFailed(error));
+                self.peer_finished = true;
             }
             Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
         }
-        (self.peer_finished && self.input_ended.is_some()).then_some(Ended::PeerFinished)
+        (self.peer_finished && self.input_over.is_some()).then_some(Ended::PeerFinished)
     }
 
     /// How long nothing may happen before it is over; none is for ever.
@@ -257,8 +290,8 @@ impl Supervisor<'_> {
         if self.peer_finished {
             return Some(SILENCE.saturating_sub(self.progress.input.lasts()));
         }
-        let (quit_after, input_ended) = self.rules.quit_after.zip(self.input_ended)?;
+        let (quit_after, input_over) = self.rules.quit_after.zip(self.input_over)?;
         // An answer to the last of the input cannot have come before it was sent.
-        Some(quit_after.saturating_sub(self.progress.peer.lasts().min(input_ended.elapsed())))
+        Some(quit_after.saturating_sub(self.progress.peer.lasts().min(input_over.elapsed())))
     }
 }

@@ -74,7 +74,7 @@ fn after_long_help() -> String {
         \x20 echo hello | sockkit connect 127.0.0.1:65432\n\
         \x20 sockkit connect ::1 65432 < request > answer\n\
         \x20 sockkit connect -v -w 3 example.com 80        the verdict on stderr: who ended it, and how\n\
-        \x20 echo ping | sockkit connect -u 127.0.0.1:9000 UDP: ends when the peer is silent for a second\n\
+        \x20 echo ping | sockkit connect -u ::1 9000        UDP: ends when the peer is silent for a second\n\
         \x20 sockkit connect -U /tmp/echo.sock             a unix socket\n\n\
         At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the \
         peer finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not \
@@ -177,7 +177,7 @@ fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
     let text = format!(
         "{conn} {words} after {}: {sent_bytes} bytes sent, {received_bytes} received{}{}",
         Elapsed(conn.age()),
-        if input_ended { "" } else { "; stdin was still open" },
+        if input_ended || matches!(outcome.ended, Ended::InputFailed(_)) { "" } else { "; stdin was still open" },
         conn.info().map_or(String::new(), |info| format!(
             "; rtt {} µs, {} segments sent again",
             info.rtt_us, info.retransmitted_segments
@@ -191,7 +191,7 @@ fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
         how,
         received_bytes,
         sent_bytes,
-        unacknowledged_bytes: conn.unacknowledged_bytes(),
+        unacknowledged_bytes: outcome.unacknowledged_bytes(conn),
         input_ended,
         elapsed_ms: conn.age().as_secs_f64() * 1e3,
         tcp_info: conn.info(),
@@ -201,12 +201,12 @@ fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
 
 /// The status that follows.
 fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
+    let unacknowledged = outcome.unacknowledged_bytes(conn).filter(|bytes| *bytes > 0);
     match outcome.ended {
         Ended::PeerFinished | Ended::PeerSilent => Ok(Status::Done),
         Ended::InputFailed(error) => Err(error).context("read stdin"),
         Ended::OutputFailed(error) => Err(error).context("write stdout"),
         Ended::PeerFailed(error) => {
-            let unacknowledged = conn.unacknowledged_bytes().filter(|bytes| *bytes > 0);
             let lost =
                 unacknowledged.map_or(String::new(), |bytes| format!(", of which {bytes} were not acknowledged"));
             Err(error
