@@ -246,7 +246,7 @@ impl Error {
             },
             // A path has permissions; towards an address it is a route or a packet filter that says no.
             Cause::System(source) => match (&self.op, kind_of(source)) {
-                (Op::Connect, Kind::Permission) if !self.target.starts_with("unix:") => Kind::Prohibited,
+                (Op::Connect, Kind::Permission) if !self.is_unix() => Kind::Prohibited,
                 (_, kind) => kind,
             },
             Cause::Lookup { retry: true, .. } => Kind::LookupFailed,
@@ -263,7 +263,7 @@ impl Error {
     /// One line of advice, only where it can be computed from what is known.
     pub fn hint(&self) -> Option<&'static str> {
         match (&self.op, self.kind()) {
-            (Op::Bind, Kind::AddressInUse) => Some("-p 0 takes any free port"),
+            (Op::Bind, Kind::AddressInUse) if !self.is_unix() => Some("-p 0 takes any free port"),
             (Op::Bind, Kind::Permission) if self.port().is_some_and(|port| port < 1024) => {
                 Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
@@ -275,8 +275,16 @@ impl Error {
         }
     }
 
+    /// Whether the target is a unix name, which has no port and no route.
+    fn is_unix(&self) -> bool {
+        self.target.starts_with("unix:")
+    }
+
     /// The port of the target, if it names one.
     fn port(&self) -> Option<u16> {
+        if self.is_unix() {
+            return None;
+        }
         let address = self.target.split(' ').next()?;
         address.rsplit_once(':')?.1.parse().ok()
     }
@@ -415,7 +423,8 @@ mod tests {
             (Op::Bind, "127.0.0.1:80 (tcp)", "EADDRINUSE", Some("-p 0 takes any free port")),
             (Op::Bind, "[::1]:80 (tcp)", "EACCES", Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")),
             (Op::Bind, "127.0.0.1:8080 (tcp)", "EACCES", None),
-            (Op::Bind, "unix:/a (unix)", "EACCES", None),
+            (Op::Bind, "unix:/a (unix)", "EADDRINUSE", None),
+            (Op::Bind, "unix:/a:80 (unix)", "EACCES", None),
             (Op::Bind, "192.0.2.1:80 (tcp)", "EADDRNOTAVAIL", Some("only an address of this machine can be bound")),
             (Op::Connect, "127.0.0.1:80 (tcp)", "ECONNREFUSED", None),
         ] {
