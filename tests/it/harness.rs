@@ -4,6 +4,7 @@
 //! not know any command's text. Trade-off: what differs between runs (ports, times) is masked in what came out, not
 //! matched loosely in what is expected, so that an expectation reads like a transcript.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -64,7 +65,7 @@ impl Run {
     }
 
     /// More words, each as it is.
-    pub fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
         for arg in args {
             let _ = write!(self.shown, " {:?}", arg.as_ref());
             self.command.arg(arg.as_ref());

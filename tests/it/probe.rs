@@ -13,7 +13,7 @@ use crate::harness::{Run, SOCKKIT, Server};
 const CLOSED: &str = "127.0.0.1:1";
 
 /// `sockkit probe` with these words, each as it is.
-fn probe<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> Run {
+fn probe<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> Run {
     Run::sockkit("probe").args(words)
 }
 
