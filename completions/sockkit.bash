@@ -25,9 +25,6 @@ _sockkit() {
             sockkit,help)
                 cmd="sockkit__subcmd__help"
                 ;;
-            sockkit,listen)
-                cmd="sockkit__subcmd__serve"
-                ;;
             sockkit,probe)
                 cmd="sockkit__subcmd__probe"
                 ;;
@@ -56,7 +53,7 @@ _sockkit() {
 
     case "${cmd}" in
         sockkit)
-            opts="-h -V --help --version serve listen connect probe echo-bench help"
+            opts="-h -V --help --version serve connect probe echo-bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -26,11 +26,10 @@ end
 
 complete -c sockkit -n "__fish_sockkit_needs_command" -s h -l help -d 'Print help'
 complete -c sockkit -n "__fish_sockkit_needs_command" -s V -l version -d 'Print version'
-complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "serve" -d 'Serve: a test server that echoes'
-complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "listen" -d 'Serve: a test server that echoes'
-complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "connect" -d 'Connect: stdin to the peer, the peer to stdout'
-complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "probe" -d 'Probe: is the port open? The exit status is connect_ex\'s'
-complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "echo-bench" -d 'Measure an echo server\'s latency and throughput'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "serve" -d 'A test server: echoes what it is sent'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "connect" -d 'A client: stdin to the peer, the peer to stdout'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "probe" -d 'A port check: the exit status is what connect_ex returns'
+complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "echo-bench" -d 'A latency test: measures an echo server'
 complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
@@ -103,77 +102,6 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s v -l verbose -
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quiet -d 'Say only errors (serve: and the listening lines)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l backlog -d 'How many connections may wait to be accepted' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
-always\t'Always'
-never\t'Never'"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l trace -d 'Print each socket call as it is made [to: stderr]' -F
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l trace-format -d 'How the trace is written [default: text, json with --json]' -r -f -a "text\t'As strace would: time, call, arguments, result, duration'
-json\t'One JSON object a line'"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l nodelay -d 'Send small messages at once [default: on but for probe]' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive -d 'Probe the peer while nothing is sent [default: off]' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-idle -d 'Idle time before the first keepalive probe' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-interval -d 'Time between keepalive probes' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l keepalive-count -d 'Unanswered keepalive probes before the reset' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l linger -d 'How long a close waits for data to be sent; 0: reset' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l ttl -d 'Hops that a packet may take, 1 to 255' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l tos -d 'Type of service: a DSCP name, or the whole byte' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l send-buffer -d 'Size of the send buffer' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l receive-buffer -d 'Size of the receive buffer' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l reuse-address -d 'Bind a port that is in TIME_WAIT [default: on to listen]' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l reuse-port -d 'Share the port with other sockets that ask for it too' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l v6-only -d 'Keep IPv4 away from IPv6 sockets' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l bind-device -d 'Use only this network interface' -r -f -a "(__fish_print_interfaces)"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mark -d 'Mark packets for the firewall and routing' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l priority -d 'Queueing priority of packets' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l congestion -d 'TCP congestion control, such as cubic, reno or bbr' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mss -d 'Largest TCP segment, in bytes' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l user-timeout -d 'How long sent data may stay unacknowledged' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l quickack -d 'Acknowledge at once, without the delay' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l cork -d 'Hold partial segments back, for up to 200 ms' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l thin-linear-timeouts -d 'Do not double the retransmission time of thin streams' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l notsent-lowat -d 'Unsent bytes at which a socket stops being writable' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l fast-open -d 'TCP Fast Open; for a server the length of its queue' -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l freebind -d 'Bind an address that this machine does not have (yet)' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l transparent -d 'Use addresses of other machines, as a proxy does' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l busy-poll -d 'How long a receive polls the network device' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l incoming-cpu -d 'Serve packets that arrive on this processor' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l broadcast -d 'Allow datagrams to broadcast addresses' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l out-of-band-inline -d 'Receive urgent data in its place among the rest' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-join -d 'Receive datagrams to this multicast group (repeatable)' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-source -d 'Only take a joined group\'s datagrams from this address' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-ttl -d 'Hops that a multicast datagram may take [default: 1]' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-loop -d 'Hear this machine\'s own multicasts [default: on]' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
-off\t''"
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 4 -l ipv4 -d 'IPv4 only'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s 6 -l ipv6 -d 'IPv6 only'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s n -l numeric -d 'No name lookups: hosts are addresses'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s j -l json -d 'JSON lines instead of text'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s v -l verbose -d 'Say more on stderr'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l quiet -d 'Say only errors (serve: and the listening lines)'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -l mptcp -d 'Use Multipath TCP'
-complete -c sockkit -n "__fish_sockkit_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
@@ -394,9 +322,9 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s v -l verb
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l quiet -d 'Say only errors (serve: and the listening lines)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "serve" -d 'Serve: a test server that echoes'
-complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "connect" -d 'Connect: stdin to the peer, the peer to stdout'
-complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "probe" -d 'Probe: is the port open? The exit status is connect_ex\'s'
-complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "echo-bench" -d 'Measure an echo server\'s latency and throughput'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "serve" -d 'A test server: echoes what it is sent'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "connect" -d 'A client: stdin to the peer, the peer to stdout'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "probe" -d 'A port check: the exit status is what connect_ex returns'
+complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "echo-bench" -d 'A latency test: measures an echo server'
 complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c sockkit -n "__fish_sockkit_using_subcommand serve listen connect probe echo-bench" -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve connect probe echo-bench" -a "(__fish_print_hostnames)"

@@ -77,21 +77,20 @@ pub fn script(shell: Shell) -> String {
     }
 }
 
+/// The whole command line, but for what clap adds by itself: the help has neither a page nor hints.
+fn whole() -> Command {
+    cli::command().mut_subcommand("help", |help| help.hide(true))
+}
+
 /// The command line without what is hidden, and without the offer of files where a value is something else.
 fn offered() -> Command {
-    let whole = cli::command();
-    let is_offered = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
-    let commands = whole.get_subcommands().filter(is_offered).map(|command| {
+    let whole = whole();
+    let commands = whole.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
         let shown = Command::new(forever(command.get_name()))
             .visible_aliases(command.get_visible_aliases().map(forever))
-            .about(command.get_about().cloned().unwrap_or_default());
-        shown.args(
-            command
-                .get_arguments()
-                .filter(|arg| !arg.is_hide_set() && arg.get_id() != "help")
-                .cloned()
-                .map(with_values),
-        )
+            .about(command.get_about().cloned().unwrap_or_default())
+            .disable_help_flag(true); // It comes with the arguments.
+        shown.args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned().map(with_values))
     });
     Command::new("sockkit").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
 }
@@ -190,8 +189,7 @@ pub fn print_man(name: Option<&str>, output: Output) -> Result<Status> {
 }
 
 fn man(name: Option<&str>) -> Result<String> {
-    let mut command = cli::command().disable_help_subcommand(true);
-    command.build();
+    let command = whole();
     let Some(name) = name else { return Ok(page(&command)?) };
     let known = || command.get_subcommands().filter(|known| !known.is_hide_set());
     if let Some(command) = known().find(|known| known.get_name_and_visible_aliases().contains(&name)) {
@@ -267,7 +265,7 @@ mod tests {
         let offered = offered();
         let names: Vec<&str> = offered.get_subcommands().map(Command::get_name).collect();
         assert_eq!(names, ["serve", "connect", "probe", "echo-bench"]);
-        assert!(flags(&cli::command(), Arg::is_hide_set).contains(&"-N".to_owned()));
+        assert!(flags(&whole(), Arg::is_hide_set).contains(&"-N".to_owned()));
         assert_eq!(flags(&offered, Arg::is_hide_set), [""; 0]);
     }
 
