@@ -117,7 +117,7 @@ fn shell(script: &str, folder: &Path) -> Command {
 }
 
 /// The folder of the program under test, then everything else.
-fn path() -> String {
+pub fn path() -> String {
     let folder = Path::new(SOCKKIT).parent().expect("a folder").display().to_string();
     format!("{folder}:{}", std::env::var("PATH").unwrap_or_default())
 }
@@ -171,7 +171,7 @@ pub fn masked(text: &str) -> String {
         LazyLock::new(|| Regex::new(r"(p[\d.]+)|\d[\d .]*\b( ?(ns|µs|ms|s|B|KiB|MiB|GiB)\b)?").unwrap());
     static CALL: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^\d+\.\d{6} (\w+)\((?:\d+(?:, )?)?(.*) = (\d+|-1 .*) <\d+\.\d{6}>$").unwrap());
-    static DECIMAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\d+\.\d+").unwrap());
+    static DECIMAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b\d+\.\d+(e-\d+)?\b").unwrap());
     let number = |found: &Captures| found.get(1).map_or("N".to_owned(), |name| name.as_str().to_owned());
     let line = |line: &str| {
         if line.starts_with("round trip") {
@@ -183,7 +183,7 @@ pub fn masked(text: &str) -> String {
             return mask(&format!("TIME {}(FD, {} = {result} <TIME>", &call[1], &call[2]));
         }
         if line.starts_with("{\"schema\"") {
-            return mask(&DECIMAL.replace_all(line, "N"));
+            return DECIMAL.replace_all(&mask(line), "N").into_owned();
         }
         mask(line)
     };
