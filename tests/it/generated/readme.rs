@@ -38,6 +38,7 @@ fn blocks<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
 // What is printed on other systems differs: the numbers of errors, and the addresses of loopback.
 #[cfg(target_os = "linux")]
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 fn the_transcripts_are_true() {
     let readme = read();
     let transcripts = blocks(&readme, "console");
