@@ -67,7 +67,7 @@ impl Run {
     /// More words, each as it is.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Run {
         for arg in args {
-            let _ = write!(self.shown, " {:?}", arg.as_ref());
+            let _ = write!(self.shown, " {:?}", arg.as_ref().to_string_lossy());
             self.command.arg(arg.as_ref());
         }
         self
