@@ -114,6 +114,12 @@ impl Plan {
                 "a connect proves nothing about a UDP port, which only answers datagrams: `sockkit connect -u` sends one".to_owned(),
             ));
         }
+        if args.options.fast_open.is_some_and(|queue| queue > 0) {
+            return Err(UsageError(
+                "with --fast-open a connect ends before the peer has answered: it proves nothing about the port"
+                    .to_owned(),
+            ));
+        }
         let format = if output.json { Format::Json } else { args.output_format };
         Ok(Plan { targets: targets(&args.targets, args.transport.unix)?, format })
     }

@@ -157,6 +157,10 @@ fn a_combination_that_makes_no_sense_is_refused_with_a_way_out() {
             "probe -u 127.0.0.1:9",
             "a connect proves nothing about a UDP port, which only answers datagrams: `sockkit connect -u` sends one",
         ),
+        (
+            "probe --fast-open 127.0.0.1:1",
+            "with --fast-open a connect ends before the peer has answered: it proves nothing about the port",
+        ),
         ("connect -p 1 -U a", "-p 1 has no meaning for a unix socket"),
         ("probe -p 1 unix:a", "-p 1 has no meaning for a unix socket"),
         ("probe -s localhost 127.0.0.1:1", "-s \"localhost\" is not an IP address"),
