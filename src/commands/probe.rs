@@ -195,6 +195,7 @@ fn probe(endpoint: &Endpoint, args: &Args, output: Output) -> Result<Verdict> {
     let plan = Dial { transport, options: &args.options, source: &source, timeout: args.timeout };
     let (address, elapsed, error) = match dial(&resolved.addresses, &plan) {
         Ok(dialled) => {
+            tell_attempts(&dialled.attempts, output);
             let conn = &dialled.conn;
             output.detail(format_args!("{conn} from {}: {}", conn.local(), conn.effective_options()));
             let elapsed = dialled.winner().map_or(Duration::ZERO, |attempt| attempt.elapsed);

@@ -431,6 +431,9 @@ mod linux {
             run(&format!("probe {words} both.invalid:{port}")).stdout(&line).code(code).check();
         }
         // With -v, what became of each.
+        let verbose = run(&format!("probe -v both.invalid:{port}")).finish();
+        let told = "connect [::1]:PORT (tcp) failed after TIME: Connection refused (ECONNREFUSED, 111)\n";
+        assert!(crate::harness::mask(&verbose.stderr).starts_with(told), "{}", verbose.stderr);
         run("probe -v both.invalid:1")
             .stdout(&format!("both.invalid:1 {refused}\n"))
             .stderr(
