@@ -35,6 +35,7 @@ pub struct Run {
     command: Command,
     shown: String,
     stdin: Vec<u8>,
+    has_own_stdin: bool,
     stdout: String,
     stderr: String,
     code: i32,
@@ -61,7 +62,15 @@ impl Run {
         // What the machine of the person who runs the tests has set must not change them.
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env_remove("CLICOLOR").env("LC_ALL", "C");
         let shown = program.rsplit('/').next().unwrap_or(program).to_owned();
-        Run { command, shown, stdin: Vec::new(), stdout: String::new(), stderr: String::new(), code: 0 }
+        Run {
+            command,
+            shown,
+            stdin: Vec::new(),
+            has_own_stdin: false,
+            stdout: String::new(),
+            stderr: String::new(),
+            code: 0,
+        }
     }
 
     /// More words, each as it is.
@@ -81,6 +90,13 @@ impl Run {
     /// What it reads; by default the end at once.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Where it reads from instead of from a pipe.
+    pub fn stdin_from(mut self, stdin: impl Into<Stdio>) -> Run {
+        self.command.stdin(stdin);
+        self.has_own_stdin = true;
         self
     }
 
@@ -123,15 +139,18 @@ impl Run {
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let has_own_stdout = self.shown.ends_with(" > elsewhere");
-        self.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stderr(Stdio::piped());
+        if !self.has_own_stdin {
+            self.command.stdin(Stdio::piped());
+        }
         if !has_own_stdout {
             self.command.stdout(Stdio::piped());
         }
         let mut child = Owned(self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.shown)));
-        let mut input = child.0.stdin.take().expect("stdin is a pipe");
+        let input = child.0.stdin.take();
         let bytes = self.stdin;
         // A child that does not read to the end has its reasons; they are not the harness's.
-        let writer = thread::spawn(move || drop(input.write_all(&bytes)));
+        let writer = thread::spawn(move || drop(input.map(|mut input| input.write_all(&bytes))));
         let stdout = child.0.stdout.take().map(collect);
         let stderr = child.0.stderr.take().map(collect);
         let status = child.wait(&self.shown);

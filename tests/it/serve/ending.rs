@@ -127,7 +127,7 @@ fn new_connections_are_refused_while_old_ones_finish() {
 
 #[test]
 fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
-    let mut server = Server::start("-j --grace 0.2 --send-buffer 4Ki");
+    let mut server = Server::start("-j --grace 1 --send-buffer 4Ki");
     let mut peer = narrow_peer(&server.v4());
     peer.write_all(&pattern(50_000)).unwrap();
     assert_eq!(super::event(&server.line())["event"], "accepted");
