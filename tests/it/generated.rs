@@ -4,7 +4,10 @@
 //! Trade-off: the scripts are compared as a whole, and beside that driven in the real shells, because a script can be
 //! fresh and still complete nothing.
 
+#[cfg(target_os = "linux")]
+mod json;
 mod readme;
+#[cfg(target_os = "linux")]
 mod transcript;
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! The README's transcripts, read and run.
+//! The README's transcripts and scripts, read and run. On Linux, whose errno numbers they show.
 //!
 //! Owns their form: `A$`, `B$` and `$` are prompts; in terminal A a server may be started that goes on while other
 //! commands run, `A:` is what it has printed meanwhile, and `^C` interrupts it. Must not know what the README says. Trade-off:
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use regex::{Captures, Regex};
 
+use super::is_blessed;
+use super::readme::{blocks, read, readme_in_step};
 use crate::harness::{Owned, Run, SOCKKIT, Signal, kill, mask};
 
 /// Far beyond what a line of a server takes: only one that never comes does.
@@ -117,7 +119,7 @@ fn shell(script: &str, folder: &Path) -> Command {
 }
 
 /// The folder of the program under test, then everything else.
-pub fn path() -> String {
+fn path() -> String {
     let folder = Path::new(SOCKKIT).parent().expect("a folder").display().to_string();
     format!("{folder}:{}", std::env::var("PATH").unwrap_or_default())
 }
@@ -128,7 +130,7 @@ fn exchange(text: &str, from: &str, to: &str) -> String {
 }
 
 /// Runs a transcript, and returns it as it should read.
-pub fn replay(text: &str) -> String {
+fn replay(text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let mut terminal: Option<Terminal> = None;
     let mut lines: Vec<String> = Vec::new();
@@ -166,7 +168,7 @@ fn run(command: &str, terminal: Option<&Terminal>, folder: &Path) -> Vec<String>
 }
 
 /// A transcript without what differs between runs: times, ports, a benchmark's numbers, a trace's times and descriptors.
-pub fn masked(text: &str) -> String {
+fn masked(text: &str) -> String {
     static NUMBER: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(p[\d.]+)|\d[\d .]*\b( ?(ns|µs|ms|s|B|KiB|MiB|GiB)\b)?").unwrap());
     static CALL: LazyLock<Regex> =
@@ -190,6 +192,53 @@ pub fn masked(text: &str) -> String {
     // A busy machine may look once more whether a connection is there: that is no difference.
     let is_told = |line: &&str| !line.contains(" EALREADY ");
     text.lines().filter(is_told).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn the_transcripts_are_true() {
+    let readme = read();
+    let transcripts = blocks(&readme, "console");
+    assert!(transcripts.len() > 5, "the transcripts are found: {}", transcripts.len());
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no ::1, which the transcripts show");
+        return;
+    }
+    let replayed = replay_all(&transcripts);
+    let differs = transcripts.iter().zip(&replayed).filter(|(shown, came)| masked(shown) != masked(came));
+    let stale: Vec<(&str, &str)> = differs.map(|(shown, came)| (*shown, came.as_str())).collect();
+    if is_blessed() {
+        let renew = |readme: String, (shown, came): &(&str, &str)| readme.replacen(shown, came, 1);
+        readme_in_step(|readme| stale.iter().fold(readme.to_owned(), renew));
+        return;
+    }
+    let told: Vec<String> =
+        stale.iter().map(|(shown, came)| format!("README.md shows\n{shown}\nand it is\n{came}")).collect();
+    assert!(stale.is_empty(), "{}", told.join("\n"));
+}
+
+#[test]
+fn the_scripts_run() {
+    let readme = read();
+    let scripts = blocks(&readme, "bash");
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = format!("set -euo pipefail; cd '{}'\n{script}", folder.path().display());
+        let finished = Run::program("bash").args(["-c", &script]).env("PATH", &path()).finish();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{script}");
+    }
+}
+
+/// Each transcript waits for its own commands and disturbs no other; but numbers that will be shown are measured alone.
+fn replay_all(transcripts: &[&str]) -> Vec<String> {
+    if is_blessed() {
+        return transcripts.iter().map(|transcript| replay(transcript)).collect();
+    }
+    thread::scope(|scope| {
+        let threads: Vec<_> = transcripts.iter().map(|transcript| scope.spawn(|| replay(transcript))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a transcript can be replayed")).collect()
+    })
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! The fields of the JSON lines are those that the README documents. On Linux, which has every field.
+//!
+//! Owns which runs make every field appear. Must not know what a field means. Trade-off: names are compared, not types; a
+//! field that only a rare failure shows must be provoked here, or it counts as documented in vain.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::readme::read;
+use crate::harness::{Run, Server, Signal};
+
+/// The fields of the table below a schema's heading.
+fn documented(readme: &str, schema: &str) -> BTreeSet<String> {
+    let heading = format!("`{schema}`\n");
+    let section = readme.split_once(&heading).unwrap_or_else(|| panic!("nothing is said of {schema}")).1;
+    let rows = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let field = Regex::new(r"`([^`]+)`").expect("a pattern");
+    let fields = |row: &str| {
+        let first = row.split('|').nth(1).unwrap_or_default().to_owned();
+        field.captures_iter(&first).map(|found| found[1].to_owned()).collect::<Vec<_>>()
+    };
+    rows.flat_map(fields).collect()
+}
+
+/// The fields of records, those inside of others as `outer.inner`.
+fn fields(records: &str, schema: &str) -> BTreeSet<String> {
+    fn collect(prefix: &str, value: &Value, into: &mut BTreeSet<String>) {
+        let Value::Object(object) = value else { return };
+        for (name, value) in object {
+            if value.is_object() {
+                collect(&format!("{prefix}{name}."), value, into);
+            } else {
+                into.insert(format!("{prefix}{name}"));
+            }
+        }
+    }
+    let mut all = BTreeSet::new();
+    for line in records.lines() {
+        let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(record["schema"], schema, "{line}");
+        collect("", &record, &mut all);
+    }
+    all
+}
+
+/// Records of each form, with every field that there is.
+fn records() -> [(&'static str, String); 5] {
+    let server = Server::start("--json");
+    let listening = server.listening.join("\n");
+    let target = server.v4();
+    let connect = Run::sockkit("connect --json").args([&target]).stdin("hello\n").finish().stderr;
+    let probe = Run::sockkit("probe --json 127.0.0.1:1").args([&target]).finish().stdout;
+    let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
+    // A close that is a reset is a failure to the server, and has a name.
+    Run::sockkit("probe --quiet --linger=0").args([&target]).check();
+    let bench = Run::sockkit("echo-bench --json -n 1000").args([&target]).finish().stdout;
+    let events = server.end(Signal::Interrupt).stdout;
+    let datagrams = Server::start("--udp --json");
+    Run::sockkit("connect -u -q 100ms").args([&datagrams.v4()]).stdin("hello\n").stdout("hello\n").check();
+    let datagrams = datagrams.end(Signal::Interrupt).stdout;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    [
+        ("sockkit.serve/1", format!("{listening}\n{}{}", text(events), text(datagrams))),
+        ("sockkit.connect/1", connect),
+        ("sockkit.probe/1", text(probe)),
+        ("sockkit.echo-bench/1", text(bench)),
+        ("sockkit.trace/1", trace),
+    ]
+}
+
+#[test]
+fn the_json_fields_are_documented() {
+    let readme = read();
+    for (schema, records) in records() {
+        assert_eq!(documented(&readme, schema), fields(&records, schema), "{schema}: documented, and found");
+    }
+}
