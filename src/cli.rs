@@ -188,8 +188,13 @@ pub struct SourceArgs {
     #[arg(short = 's', long = "source", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
     pub address: Option<String>,
     /// Port to connect from
-    #[arg(short = 'p', long = "source-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'p', long = "source-port", value_name = "PORT", value_parser = parse_port)]
     pub port: Option<u16>,
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("{text:?} is no port: 1 to 65535"))
 }
 
 impl SourceArgs {

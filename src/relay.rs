@@ -146,10 +146,8 @@ pub fn relay(
         peer: Silence::new(),
     });
     let (events, happened) = mpsc::channel();
-    let (sender, sending, sending_events) = (conn.clone(), progress.clone(), events.clone());
-    thread::spawn(move || send_input(&sender, input, &sending, &sending_events));
-    let (receiver, receiving) = (conn.clone(), progress.clone());
-    thread::spawn(move || receive_output(&receiver, output, &receiving, &events));
+    spawn(&conn, &progress, &events, |conn, progress| send_input(conn, input, progress));
+    spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, output, progress));
     let mut supervisor = Supervisor {
         progress: &progress,
         rules,
@@ -168,8 +166,25 @@ pub fn relay(
     }
 }
 
+/// Runs one direction on a thread of its own. It lets go of the connection before it tells what happened: whoever hears it
+/// can then close.
+fn spawn(
+    conn: &Arc<Conn>,
+    progress: &Arc<Progress>,
+    events: &Sender<Event>,
+    direction: impl FnOnce(&Conn, &Progress) -> Event + Send + 'static,
+) {
+    let (conn, progress, events) = (conn.clone(), progress.clone(), events.clone());
+    thread::spawn(move || {
+        let event = direction(&conn, &progress);
+        drop(conn);
+        // The supervisor may have gone, and then nobody asks any more.
+        let _ = events.send(event);
+    });
+}
+
 /// The input to the peer, then a half-close.
-fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress, events: &Sender<Event>) {
+fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress) -> Event {
     let mut block = vec![0; if conn.transport().is_stream() { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
     let event = loop {
         progress.input.begins();
@@ -190,8 +205,7 @@ fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress, events: &S
         // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
         progress.half_closed.store(conn.finish().is_ok(), Ordering::Release);
     }
-    // The supervisor may have gone, and then nobody asks any more.
-    let _ = events.send(event);
+    event
 }
 
 /// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
@@ -205,25 +219,24 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], sent_bytes: &AtomicU64) -> Result
 }
 
 /// The peer to the output, to the peer's end.
-fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress, events: &Sender<Event>) {
+fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
-    let event = loop {
+    loop {
         progress.peer.begins();
         let received = conn.recv(&mut block);
         progress.peer.ends();
         match received {
-            Ok(0) if is_stream => break Event::PeerFinished,
+            Ok(0) if is_stream => return Event::PeerFinished,
             Ok(count) => {
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
                 if let Err(error) = output.write_all(&block[..count]) {
-                    break Event::OutputFailed(error);
+                    return Event::OutputFailed(error);
                 }
             }
-            Err(error) => break Event::PeerFailed(error),
+            Err(error) => return Event::PeerFailed(error),
         }
-    };
-    let _ = events.send(event);
+    }
 }
 
 /// Applies the rules.
@@ -271,7 +284,9 @@ impl Supervisor<'_> {
                 let is_final = error.kind() == Kind::Refused;
                 self.failed.get_or_insert(Ended::PeerFailed(error));
                 // An ICMP refusal of a datagram; on a stream the receiving side comes to its end by itself.
-                return is_final.then_some(Ended::PeerFinished);
+                if is_final {
+                    return Some(Ended::PeerFinished);
+                }
             }
             Event::PeerFinished => self.peer_finished = true,
             Event::PeerFailed(error) => {

@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(31_557_600);
 
 /// Reads a duration: a bare number is seconds (`3`, `0.5`), anything else is humantime's (`500ms`, `1m30s`, `5us`).
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = |why: &str| Err(format!("{text:?} is not a duration: {why}, for example 3 (seconds), 500ms or 1m30s"));
+    let refuse = |why: &str| Err(format!("{text:?} is no duration ({why}): write 3 for seconds, 500ms or 1m30s"));
     if text.starts_with('-') {
         return refuse("it cannot be negative");
     }
@@ -23,7 +23,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         with_units(text)
     };
     match read {
-        Ok(duration) if duration > LONGEST => refuse("longer than a year"),
+        Ok(duration) if duration > LONGEST => refuse("it is longer than a year"),
         Ok(duration) => Ok(duration),
         Err(why) => refuse(&why),
     }
@@ -32,7 +32,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads decimal seconds. The caller has seen to it that there are only digits and dots: no sign, exponent or `inf`.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "longer than a year".to_owned())
+    Duration::try_from_secs_f64(seconds).map_err(|_| "it is longer than a year".to_owned())
 }
 
 /// Reads numbers with units, one `NUMBER UNIT` at a time, because humantime's own sum panics at the end of its range.
@@ -52,7 +52,7 @@ fn with_units(text: &str) -> Result<Duration, String> {
             }
             other => other.to_string(),
         })?;
-        total = total.checked_add(duration).ok_or_else(|| "longer than a year".to_owned())?;
+        total = total.checked_add(duration).ok_or_else(|| "it is longer than a year".to_owned())?;
         rest = after;
         if rest.is_empty() {
             return Ok(total);
@@ -139,6 +139,11 @@ fn three_digits(nanos: u128, unit_nanos: u128, unit: &str) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A span of time for JSON, in milliseconds. Divided from whole nanoseconds: then it has no more digits than the clock.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
+}
+
 /// A number of bytes for people, in powers of 1024: `512 B`, `4.2 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -221,18 +226,18 @@ mod tests {
             ("1e9", "unknown time unit \"e\""),
             ("5 parsecs", "unknown time unit \"parsecs\""),
             ("1m30", "time unit needed"),
-            ("366d", "longer than a year"),
-            ("31557601", "longer than a year"),
-            (&"9".repeat(400), "longer than a year"),
-            ("18446744073709551615s1000000000ns", "longer than a year"),
+            ("366d", "it is longer than a year"),
+            ("31557601", "it is longer than a year"),
+            (&"9".repeat(400), "it is longer than a year"),
+            ("18446744073709551615s1000000000ns", "it is longer than a year"),
             ("1M", "`M` would be a month"),
             ("1h 2M", "`M` would be a month"),
             ("2M 3s", "`M` would be a month"),
         ] {
             let error = parse_duration(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
-            assert!(error.starts_with(&format!("{text:?} is not a duration")), "{text}: {error}");
-            assert!(error.ends_with("for example 3 (seconds), 500ms or 1m30s"), "{text}: {error}");
+            assert!(error.starts_with(&format!("{text:?} is no duration (")), "{text}: {error}");
+            assert!(error.ends_with("): write 3 for seconds, 500ms or 1m30s"), "{text}: {error}");
         }
     }
 

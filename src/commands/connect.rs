@@ -15,7 +15,7 @@ use crate::connection::{
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout};
 use crate::relay::{Ended, Outcome, Rules, relay};
-use crate::units::{Elapsed, parse_duration};
+use crate::units::{Elapsed, milliseconds, parse_duration};
 
 /// The name and version of the JSON lines.
 const SCHEMA: &str = "sockkit.connect/1";
@@ -24,6 +24,8 @@ const SCHEMA: &str = "sockkit.connect/1";
 const DATAGRAM_QUIT_AFTER: Duration = Duration::from_secs(1);
 
 /// What `connect` was asked for.
+// The help's brackets are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::help(), after_long_help = after_long_help())]
 pub struct Args {
@@ -193,7 +195,7 @@ fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
         sent_bytes,
         unacknowledged_bytes: outcome.unacknowledged_bytes(conn),
         input_ended,
-        elapsed_ms: conn.age().as_secs_f64() * 1e3,
+        elapsed_ms: milliseconds(conn.age()),
         tcp_info: conn.info(),
     };
     output.verdict(&verdict, text);

@@ -22,6 +22,8 @@ use engine::{Ending, Settings};
 pub use embedded::Embedded;
 
 /// What `serve` was asked for.
+// The help's brackets are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::exit::help(), after_long_help = after_long_help())]
 pub struct Args {

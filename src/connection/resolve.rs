@@ -223,6 +223,7 @@ fn lookup_words(name: &str, error: &io::Error, host: &Host, query: &Query) -> St
         ("EAI_NONAME", Host::Scoped(_, zone), _) => format!("the address has no zone {zone:?} here"),
         ("EAI_NONAME", Host::Name(_), _) if query.numeric => "not an IP address, and no names are looked up".to_owned(),
         ("EAI_NONAME", Host::Name(_), Allowed::V4 | Allowed::V6) => format!("{text}, or it has no {family} address"),
+        ("EAI_SERVICE", _, _) => format!("no such service over {}", query.transport),
         ("EAI_NODATA" | "EAI_ADDRFAMILY", _, _) => format!("the name has no {family} address"),
         _ => text.to_owned(),
     }

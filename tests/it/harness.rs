@@ -250,7 +250,39 @@ pub struct Server {
     /// The lines that came first.
     pub listening: Vec<String>,
     stdout: BufReader<ChildStdout>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stderr: Lines,
+}
+
+/// What a child says on stderr, line by line as it says it.
+struct Lines {
+    come: mpsc::Receiver<String>,
+    /// Those that have been waited for.
+    heard: String,
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Lines {
+        let (line, come) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
+            // A test that has ended does not listen any more.
+            lines.for_each(|bytes| drop(line.send(String::from_utf8_lossy(&bytes).into_owned() + "\n")));
+        });
+        Lines { come, heard: String::new() }
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        while !self.heard.contains(text) {
+            let line = self.come.recv_timeout(DEADLINE);
+            self.heard += &line.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.heard));
+        }
+    }
+
+    /// All of it, once the child has ended.
+    fn all(self) -> String {
+        self.heard + &self.come.iter().collect::<String>()
+    }
 }
 
 impl Server {
@@ -275,16 +307,12 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Owned(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
         let mut stdout = BufReader::new(child.0.stdout.take().expect("stdout is a pipe"));
-        let stderr = child.0.stderr.take().map(collect);
+        let stderr = Lines::of(child.0.stderr.take().expect("stderr is a pipe"));
         let mut listening = Vec::new();
         for _ in 0..lines {
             let mut line = String::new();
             stdout.read_line(&mut line).expect("a line");
-            assert!(
-                !line.is_empty(),
-                "{command:?} ended: {}",
-                String::from_utf8_lossy(&stderr.unwrap().join().unwrap())
-            );
+            assert!(!line.is_empty(), "{command:?} ended: {}", stderr.all());
             listening.push(line.trim_end().to_owned());
         }
         Server { child, listening, stdout, stderr }
@@ -318,6 +346,12 @@ impl Server {
         line.trim_end().to_owned()
     }
 
+    /// Waits until it has said something on stderr.
+    #[track_caller]
+    pub fn until_told(&mut self, text: &str) {
+        self.stderr.wait_for(text);
+    }
+
     /// Sends a signal and waits for the end. Stdout is what came after the listening lines and was not read yet.
     #[track_caller]
     pub fn end(self, signal: Signal) -> Finished {
@@ -335,8 +369,7 @@ impl Server {
             bytes
         });
         let code = code_of(self.child.wait("serve"));
-        let stderr = self.stderr.take().map_or(Vec::new(), |reader| reader.join().unwrap());
-        Finished { stdout: rest.join().unwrap(), stderr: String::from_utf8_lossy(&stderr).into_owned(), code }
+        Finished { stdout: rest.join().unwrap(), stderr: self.stderr.all(), code }
     }
 }
 

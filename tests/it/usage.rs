@@ -55,13 +55,12 @@ fn a_port_that_is_none_is_refused_by_every_command() {
 
 #[test]
 fn a_service_that_does_not_exist_is_not_resolved() {
-    let message =
-        "resolve \"127.0.0.1:http2\" failed after TIME: Servname not supported for ai_socktype (EAI_SERVICE, -8)";
+    let message = "resolve \"127.0.0.1:http2\" failed after TIME: no such service over tcp (EAI_SERVICE, -8)";
     for words in ["serve 127.0.0.1", "connect 127.0.0.1", "echo-bench 127.0.0.1"] {
         refused(run(words).args(["http2"]), message, 6);
     }
     run("probe 127.0.0.1 http2")
-        .stdout("127.0.0.1:http2 not resolved after TIME: Servname not supported for ai_socktype (EAI_SERVICE, -8)\n")
+        .stdout("127.0.0.1:http2 not resolved after TIME: no such service over tcp (EAI_SERVICE, -8)\n")
         .code(200)
         .check();
 }
@@ -127,9 +126,9 @@ fn an_argument_that_means_nothing_is_a_usage_error() {
             "probe -o nosuch :1",
             "invalid value 'nosuch' for '--output-format <FORMAT>' [possible values: text, errno, errname, json]",
         ),
-        ("probe -p 0 :1", "invalid value '0' for '--source-port <PORT>': 0 is not in 1..=65535"),
-        ("probe -p 70000 :1", "invalid value '70000' for '--source-port <PORT>': 70000 is not in 1..=65535"),
-        ("connect -p 70000 :1", "invalid value '70000' for '--source-port <PORT>': 70000 is not in 1..=65535"),
+        ("probe -p 0 :1", "invalid value '0' for '--source-port <PORT>': \"0\" is no port: 1 to 65535"),
+        ("probe -p 70000 :1", "invalid value '70000' for '--source-port <PORT>': \"70000\" is no port: 1 to 65535"),
+        ("connect -p 70000 :1", "invalid value '70000' for '--source-port <PORT>': \"70000\" is no port: 1 to 65535"),
         ("probe --trace-format json :1", "the following required arguments were not provided: --trace[=<FILE>]"),
         ("echo-bench -n 0", "invalid value '0' for '--messages <N>': 0 is not in 1..18446744073709551615"),
         ("echo-bench -n 1 -t 1", "the argument '--messages <N>' cannot be used with '--time <DURATION>'"),

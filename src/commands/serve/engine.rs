@@ -6,6 +6,7 @@
 //! echo never crosses a core.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
@@ -76,6 +77,9 @@ pub struct Summary {
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest, and the time between two complaints: a log that fills the disk would be the next failure.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A drain that is over sooner needs no word; one that is not looks like a server that ignores the signal.
+const DRAIN_NOTICE: Duration = Duration::from_millis(250);
 
 /// What every connection and the accept loop share.
 struct Server {
@@ -307,11 +311,19 @@ impl Server {
             () = self.all_ended() => return Ending::Done,
             number = stops.recv() => number.map_or(Ending::Done, Ending::Insisted),
             () = tokio::time::sleep(self.settings.grace) => Ending::Done,
+            never = self.tell_of_draining() => match never {},
         };
         self.cutting.store(true, Ordering::SeqCst);
         lock(&self.live).values().for_each(|driven| cut(driven));
         self.all_ended().await;
         ending
+    }
+
+    /// Says once what is being waited for.
+    async fn tell_of_draining(&self) -> Infallible {
+        tokio::time::sleep(DRAIN_NOTICE).await;
+        self.emit(self.events.draining(self.open.load(Ordering::SeqCst), self.settings.grace));
+        std::future::pending().await
     }
 
     async fn all_ended(&self) {

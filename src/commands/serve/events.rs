@@ -14,7 +14,7 @@ use super::engine::Summary;
 use crate::connection::socket::Datagram;
 use crate::connection::{Conn, Error, Listener};
 use crate::output::{Output, Verbosity};
-use crate::units::{Count, Elapsed, Size};
+use crate::units::{Count, Elapsed, Size, milliseconds};
 
 /// The name and version of the JSON lines.
 const SCHEMA: &str = "sockkit.serve/1";
@@ -62,6 +62,12 @@ struct Closed {
     received_bytes: u64,
     sent_bytes: u64,
     elapsed_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Draining {
+    connections: u64,
+    grace_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -123,7 +129,7 @@ impl Events {
             sent_bytes
         );
         let how = how.word();
-        let elapsed_ms = elapsed.as_secs_f64() * 1e3;
+        let elapsed_ms = milliseconds(elapsed);
         output.product(
             &event("closed", Closed { connection, peer, how, errname, received_bytes, sent_bytes, elapsed_ms }),
             text,
@@ -148,11 +154,26 @@ impl Events {
         }
     }
 
+    /// Told to stop, with connections still open.
+    pub fn draining(&self, connections: u64, grace: Duration) -> io::Result<()> {
+        let Some(output) = self.talkative() else { return Ok(()) };
+        if output.json {
+            return output.product(&event("draining", Draining { connections, grace_ms: milliseconds(grace) }), "");
+        }
+        let plural = if connections == 1 { "" } else { "s" };
+        output.note(format_args!(
+            "draining {} connection{plural} for at most {}; a second signal ends at once",
+            Count(connections),
+            Elapsed(grace)
+        ));
+        Ok(())
+    }
+
     /// What was served in all: the last JSON line, or text on stderr.
     pub fn summary(&self, summary: &Summary, is_stream: bool, elapsed: Duration) -> io::Result<()> {
         let Some(output) = self.talkative() else { return Ok(()) };
         if output.json {
-            let elapsed_ms = elapsed.as_secs_f64() * 1e3;
+            let elapsed_ms = milliseconds(elapsed);
             return output.product(&event("summary", Served { summary, elapsed_ms }), "");
         }
         output.note(describe(summary, is_stream, elapsed));

@@ -135,7 +135,8 @@ fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
     assert_eq!(finished.code, 0);
     let stdout = String::from_utf8(finished.stdout).unwrap();
     let events: Vec<Value> = stdout.lines().map(super::event).collect();
-    let [closed, summary] = &events[..] else { panic!("{stdout}") };
+    let [draining, closed, summary] = &events[..] else { panic!("{stdout}") };
+    assert_eq!((&draining["connections"], &draining["grace_ms"]), (&1.into(), &1000.0.into()));
     assert_eq!((&closed["event"], &closed["how"]), (&"closed".into(), &"cut".into()));
     assert_eq!((&summary["connections_cut"], &summary["connections_failed"]), (&1.into(), &0.into()));
     // What it was sent is counted, though it never finished.
@@ -166,13 +167,13 @@ fn a_second_signal_ends_it_at_once_with_its_status() {
         peer.write_all(&pattern(50_000)).unwrap();
         assert!(server.line().starts_with("connected by "));
         kill(server.pid(), first);
-        stops_listening(&address);
+        server.until_told("draining 1 connection for at most 1h 00m; a second signal ends at once\n");
         let finished = server.end(second);
         assert_eq!(finished.code, code, "{first:?}, then {second:?}");
         let stdout = mask(&String::from_utf8(finished.stdout).unwrap());
         assert!(stdout.contains("127.0.0.1:PORT cut off after TIME: "), "{stdout}");
         let summary = mask(&finished.stderr);
-        assert!(summary.starts_with("served ") && summary.contains(", 1 cut off at the end; in "), "{summary}");
+        assert!(summary.contains("\nserved 1 connection in TIME, 1 cut off at the end; in "), "{summary}");
     }
 }
 
