@@ -83,12 +83,12 @@ mod linux {
             peer.write_all(b"hello").unwrap();
         }
         let served_count = peers.iter().take_while(|peer| is_served(peer)).count();
-        assert!((1..30).contains(&served_count), "{served_count} of 40 peers are served_count with 24 descriptors");
+        assert!((1..30).contains(&served_count), "{served_count} of 40 peers are served with 24 descriptors");
         let before = ticks(server.pid());
         assert!(!is_served(&peers[39]), "the last in the queue waits");
         let used = ticks(server.pid()) - before;
         assert!(used < 20, "waiting took {} ms of a second's processor time", used * 10);
-        // Descriptors come back one by one, and with each the next in the queue is served_count.
+        // Descriptors come back one by one, and with each the next in the queue is served.
         while let Some(first) = (!peers.is_empty()).then(|| peers.remove(0)) {
             drop(first);
             if let Some(last_served) = served_count.checked_sub(1).and_then(|index| peers.get(index)) {
