@@ -1,6 +1,6 @@
 //! Signals, draining, `--once`: what has come is answered, then everybody sees an orderly end.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
@@ -14,7 +14,9 @@ use crate::harness::{
 
 /// Waits until a server that was told to stop has closed its listener.
 fn stops_listening(address: &str) {
-    until("a new connection is refused", || TcpStream::connect(address).is_err());
+    until("a new connection is refused", || {
+        TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
 }
 
 /// A peer whose kernel takes little, so that what it does not read piles up at the server.
@@ -150,7 +152,7 @@ fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
     );
     let mut received = Vec::new();
     let reset = peer.read_to_end(&mut received).unwrap_err();
-    assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset, "after {} bytes", received.len());
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset, "after {} bytes", received.len());
 }
 
 #[test]
