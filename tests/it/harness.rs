@@ -523,7 +523,10 @@ pub fn read_exactly(mut socket: &Socket, length: usize) -> Vec<u8> {
 
 /// Bytes that show when one is missing, doubled or out of order: their period is no power of two.
 pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index % 251) as u8).collect()
+    const PERIOD: u8 = 251;
+    let mut bytes = (0..PERIOD).collect::<Vec<u8>>().repeat(length / usize::from(PERIOD) + 1);
+    bytes.truncate(length);
+    bytes
 }
 
 /// Asks again until it is so: for states that announce themselves to nobody.

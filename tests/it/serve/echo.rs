@@ -134,7 +134,7 @@ enum State {
 
 #[test]
 fn a_reset_is_the_fate_of_one_connection_only() {
-    let mut server = Server::start("-4");
+    let mut server = Server::start("-4 --send-buffer 64Ki --receive-buffer 64Ki");
     let mut other = dial(&server.v4());
     assert!(server.line().starts_with("connected by "));
     for state in [State::Connected, State::HasSent, State::HasReadItsEcho, State::DoesNotRead, State::HasFinished] {

@@ -109,7 +109,7 @@ fn connections_in_the_queue_are_served_before_the_end() {
 fn new_connections_are_refused_while_old_ones_finish() {
     let server = Server::start("--quiet");
     let address = server.v4();
-    let peer = narrow_peer(&address);
+    let peer = dial(&address);
     let sent = pattern(16 * 1024 * 1024);
     let received = thread::scope(|scope| {
         scope.spawn(|| {
