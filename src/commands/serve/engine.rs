@@ -194,13 +194,15 @@ impl Server {
     ) -> Result<bool> {
         let mut pause = PAUSE_MIN;
         let mut complained: Option<Instant> = None;
+        let mut turn = 0_usize;
         loop {
             let (listener, accepted) = tokio::select! {
                 biased;
                 _ = stops.recv() => return Ok(true),
                 () = self.finished.notified() => return Ok(true),
-                accepted = accept_any(listeners) => accepted,
+                accepted = accept_any(listeners, turn) => accepted,
             };
+            turn = turn.wrapping_add(1);
             let error = match accepted {
                 Ok((socket, peer)) => {
                     pause = PAUSE_MIN;
@@ -379,10 +381,12 @@ impl Server {
     }
 }
 
-/// The first listener that has somebody waiting.
-async fn accept_any(listeners: &[Driven<Listener>]) -> (&Listener, io::Result<(Socket, Address)>) {
+/// A listener that has somebody waiting. The first to be asked is another one each `turn`: an accept storm at one must not
+/// keep the others from theirs.
+async fn accept_any(listeners: &[Driven<Listener>], turn: usize) -> (&Listener, io::Result<(Socket, Address)>) {
     poll_fn(|context| {
-        for listener in listeners {
+        for offset in 0..listeners.len() {
+            let listener = &listeners[(turn + offset) % listeners.len()];
             if let Poll::Ready(accepted) = listener.poll_accept(context) {
                 return Poll::Ready((listener.get(), accepted));
             }
