@@ -4,12 +4,14 @@
 //! field that only a rare failure shows must be provoked here, or it counts as documented in vain.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
 use regex::Regex;
 use serde_json::Value;
+use socket2::Type;
 
 use super::readme::read;
-use crate::harness::{Run, Server, Signal};
+use crate::harness::{Run, Server, Signal, pattern, plain_socket};
 
 /// The fields of the table below a schema's heading.
 fn documented(readme: &str, schema: &str) -> BTreeSet<String> {
@@ -47,7 +49,7 @@ fn fields(records: &str, schema: &str) -> BTreeSet<String> {
 
 /// Records of each form, with every field that there is.
 fn records() -> [(&'static str, String); 5] {
-    let server = Server::start("--json");
+    let server = Server::start("--json --grace 1 --send-buffer 4Ki");
     let listening = server.listening.join("\n");
     let target = server.v4();
     let connect = Run::sockkit("connect --json").args([&target]).stdin("hello\n").finish().stderr;
@@ -56,6 +58,11 @@ fn records() -> [(&'static str, String); 5] {
     // A close that is a reset is a failure to the server, and has a name.
     Run::sockkit("probe --quiet --linger=0").args([&target]).check();
     let bench = Run::sockkit("echo-bench --json -n 1000").args([&target]).finish().stdout;
+    // A peer that sends and never reads keeps the server draining for as long as it may.
+    let (stalled, name) = plain_socket(&target, Type::STREAM);
+    stalled.set_recv_buffer_size(4096).expect("a small window");
+    stalled.connect(&name).expect("it listens");
+    (&stalled).write_all(&pattern(50_000)).expect("all is taken");
     let events = server.end(Signal::Interrupt).stdout;
     let datagrams = Server::start("--udp --json");
     Run::sockkit("connect -u -q 100ms").args([&datagrams.v4()]).stdin("hello\n").stdout("hello\n").check();
