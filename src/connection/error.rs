@@ -247,6 +247,8 @@ impl Error {
             // A path has permissions; towards an address it is a route or a packet filter that says no.
             Cause::System(source) => match (&self.op, kind_of(source)) {
                 (Op::Connect, Kind::Permission) if !self.is_unix() => Kind::Prohibited,
+                // Nobody refuses a bind: what is missing is the folder of the path.
+                (Op::Bind, Kind::Refused) => Kind::Local,
                 (_, kind) => kind,
             },
             Cause::Lookup { retry: true, .. } => Kind::LookupFailed,

@@ -148,6 +148,15 @@ fn the_path_of_a_living_server_is_refused() {
     assert_eq!((finished.code, path.exists()), (0, false));
 }
 
+#[test]
+fn a_folder_that_is_not_there_is_a_local_failure() {
+    let (folder, _) = place();
+    let path = folder.path().join("missing").join("socket");
+    let stderr =
+        format!("sockkit: bind unix:{} (unix) failed after TIME: No such file or directory (ENOENT, 2)\n", text(&path));
+    Run::sockkit("serve -U").args([text(&path)]).stderr(&stderr).code(4).check();
+}
+
 /// Somebody else has put another socket there meanwhile.
 #[test]
 fn a_path_that_is_no_longer_ours_is_not_removed() {
