@@ -182,8 +182,12 @@ impl Write for Screen {
         Ok(bytes.len())
     }
 
+    /// At the end no other bytes come: what is cut short is shown as it is.
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
+        let text = for_terminal(&std::mem::take(&mut self.incomplete));
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 }
 

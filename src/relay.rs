@@ -227,7 +227,9 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> E
         let received = conn.recv(&mut block);
         progress.peer.ends();
         match received {
-            Ok(0) if is_stream => return Event::PeerFinished,
+            Ok(0) if is_stream => {
+                return output.flush().map_or_else(Event::OutputFailed, |()| Event::PeerFinished);
+            }
             Ok(count) => {
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
                 if let Err(error) = output.write_all(&block[..count]) {
