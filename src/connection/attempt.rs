@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::Dial;
 use super::options::{self, Phase};
+use super::socket::Interest;
 use super::{Address, Cause, Clock, Conn, Error, Op, Result, Socket, Transport, UnixName, errno};
 
 /// A connection to oneself is undone and dialled again: the kernel then chooses another port, unless the user chose it.
@@ -20,6 +21,8 @@ const SELF_CONNECT_TRIES: u32 = 3;
 pub(super) struct Flight {
     pub(super) socket: Socket,
     pub(super) begun: Instant,
+    /// What its socket will be when it is decided.
+    pub(super) until: Interest,
     /// Which try this is, counted by the self-connects that went before.
     tries: u32,
 }
@@ -31,21 +34,41 @@ pub(super) enum Progress {
     Connected(Conn, Duration),
     /// It is over.
     Failed(Error),
-    /// The socket will be writable when it is decided.
+    /// The socket will be ready when it is decided.
     Undecided(Flight),
     /// A unix socket's queue is full: this cannot be waited for, it must be asked again.
     Busy(Flight),
 }
 
 impl Dial<'_> {
-    /// socket, options, bind if asked, connect.
-    pub(super) fn begin(&self, address: &Address) -> Progress {
-        self.try_once(address, Instant::now(), 1)
+    /// socket, options, bind if asked, connect. A datagram socket then asks its question, if there is one.
+    pub(super) fn begin(&self, address: &Address, question: Option<&[u8]>) -> Progress {
+        let begun = Instant::now();
+        match question {
+            Some(question) if !self.transport.is_stream() => self.ask(address, begun, question),
+            _ => self.try_once(address, begun, 1),
+        }
+    }
+
+    /// A datagram's connect asks nobody: only an answer says that somebody is there, and only an ICMP error that nobody is.
+    fn ask(&self, address: &Address, begun: Instant, question: &[u8]) -> Progress {
+        let socket = match self.open(address, begun) {
+            Ok(socket) => socket,
+            Err(error) => return Progress::Failed(error),
+        };
+        if let Err(error) = options::report_errors(&socket, address.family()) {
+            return Progress::Failed(self.error(Op::Socket, address, begun, error));
+        }
+        let asked = connect_now(&socket, address).and_then(|()| socket.send(question));
+        match asked {
+            Ok(_) => Progress::Undecided(Flight { socket, begun, until: Interest::Readable, tries: 1 }),
+            Err(error) => Progress::Failed(self.error(Op::Connect, address, begun, error)),
+        }
     }
 
     fn try_once(&self, address: &Address, begun: Instant, tries: u32) -> Progress {
         match self.open(address, begun) {
-            Ok(socket) => self.connect(Flight { socket, begun, tries }, address),
+            Ok(socket) => self.connect(Flight { socket, begun, until: Interest::Writable, tries }, address),
             Err(error) => Progress::Failed(error),
         }
     }
@@ -72,6 +95,9 @@ impl Dial<'_> {
             // Silence may have a reason that the kernel was told but does not act on, such as a soft ICMP error.
             Ok(Some(error)) | Err(error) => Progress::Failed(self.error(Op::Connect, address, flight.begun, error)),
             Ok(None) if is_ready => self.finish(flight, address),
+            Ok(None) if flight.until == Interest::Readable => {
+                self.give_up(&flight, address, Cause::TimedOut(Clock::Reply))
+            }
             Ok(None) => self.give_up(&flight, address, Cause::TimedOut(Clock::Connect)),
         }
     }
@@ -116,7 +142,7 @@ impl Dial<'_> {
 
     /// A connected socket becomes a connection, unless TCP joined it to itself.
     fn finish(&self, flight: Flight, address: &Address) -> Progress {
-        let Flight { socket, begun, tries } = flight;
+        let Flight { socket, begun, tries, .. } = flight;
         let local = match socket.local_address() {
             Ok(local) => local,
             Err(error) => return Progress::Failed(self.error(Op::Connect, address, begun, error)),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Flight, Progress};
 use super::options::Options;
+pub use super::watch::Waker;
 use super::watch::Watch;
 use super::{Address, Cause, Conn, Error, Kind, Op, Transport, UnixName};
 
@@ -123,16 +124,18 @@ pub type Outcome = Result<Dialed, Failed>;
 pub fn dial(addresses: &[Address], plan: &Dial) -> Outcome {
     let mut next = Some(addresses.to_vec());
     let mut outcome = Err(Failed { attempts: Vec::new() });
-    Dialer::new(plan, 1)
-        .run(|_| next.take().map_or(Next::Over, |addresses| Next::Call((), addresses)), |(), result| outcome = result);
+    Dialer::new(1, plan.timeout).run(
+        |_| next.take().map_or(Next::Over, |addresses| Next::Call((), plan, addresses)),
+        |(), result| outcome = result,
+    );
     outcome
 }
 
 /// What is to be dialled next.
 #[derive(Debug)]
-pub enum Next<T> {
+pub enum Next<'a, T> {
     /// These addresses, the first that answers; the tag comes back with the outcome.
-    Call(T, Vec<Address>),
+    Call(T, &'a Dial<'a>, Vec<Address>),
     /// Nothing before this time, unless a call ends sooner.
     Later(Instant),
     /// Nothing more.
@@ -142,11 +145,16 @@ pub enum Next<T> {
 /// Keeps a window of calls under way.
 #[derive(Debug)]
 pub struct Dialer<'a, T> {
-    plan: &'a Dial<'a>,
+    /// How long each attempt may take: one time for all, whatever their plans say.
+    timeout: Duration,
+    /// When whatever is under way is cut off.
+    end: Option<Instant>,
+    /// What a datagram socket asks, to have an answer; without it, it is connected as soon as it has an address.
+    question: Option<&'a [u8]>,
     watch: Watch,
     /// How many attempts may be under way; it shrinks when descriptors or ports run out.
     window: usize,
-    calls: HashMap<usize, Call<T>>,
+    calls: HashMap<usize, Call<'a, T>>,
     flights: HashMap<usize, Ticket>,
     /// Keys are never used again, so that a timer of what is gone does no harm.
     next_key: usize,
@@ -158,8 +166,9 @@ pub struct Dialer<'a, T> {
 
 /// One call: the addresses of one target.
 #[derive(Debug)]
-struct Call<T> {
+struct Call<'a, T> {
     tag: T,
+    plan: &'a Dial<'a>,
     attempts: Vec<Attempt>,
     /// How many of the addresses have been tried or are being tried.
     started: usize,
@@ -188,9 +197,11 @@ enum Wake {
 
 impl<'a, T> Dialer<'a, T> {
     /// A dialler that has at most `window` attempts under way, not counting further addresses of the same target.
-    pub fn new(plan: &'a Dial<'a>, window: usize) -> Dialer<'a, T> {
+    pub fn new(window: usize, timeout: Duration) -> Dialer<'a, T> {
         Dialer {
-            plan,
+            timeout,
+            end: None,
+            question: None,
             watch: Watch::new(window),
             window: window.max(1),
             calls: HashMap::new(),
@@ -201,11 +212,33 @@ impl<'a, T> Dialer<'a, T> {
         }
     }
 
+    /// The same, which at this time cuts off whatever is under way.
+    #[must_use]
+    pub fn until(self, end: Option<Instant>) -> Dialer<'a, T> {
+        Dialer { end, ..self }
+    }
+
+    /// The same, which lets datagram sockets send this: they are connected when there is an answer, and a peer that says
+    /// nothing has timed out.
+    #[must_use]
+    pub fn asking(self, question: &'a [u8]) -> Dialer<'a, T> {
+        Dialer { question: Some(question), ..self }
+    }
+
+    /// What makes [`Dialer::run`] ask for the next call before the time that it was given, from any thread.
+    pub fn waker(&mut self) -> Waker {
+        self.watch.waker()
+    }
+
     /// Dials until there is nothing more: `next` is asked whenever there is room (it is told how many calls are under way),
-    /// `done` hears of each call as it ends.
-    pub fn run(&mut self, mut next: impl FnMut(usize) -> Next<T>, mut done: impl FnMut(T, Outcome)) {
+    /// `done` hears of each call as it ends. Gives back the tags of those that were cut off.
+    pub fn run(&mut self, mut next: impl FnMut(usize) -> Next<'a, T>, mut done: impl FnMut(T, Outcome)) -> Vec<T> {
         let mut ready = Vec::new();
         loop {
+            if self.watch.is_stopped() || self.end.is_some_and(|end| end <= Instant::now()) {
+                self.flights.clear();
+                return self.calls.drain().map(|(_, call)| call.tag).collect();
+            }
             let mut later = None;
             let mut is_over = false;
             for _ in 0..BURST {
@@ -213,13 +246,13 @@ impl<'a, T> Dialer<'a, T> {
                     break;
                 }
                 match next(self.calls.len()) {
-                    Next::Call(tag, addresses) => self.start(tag, addresses, &mut done),
+                    Next::Call(tag, plan, addresses) => self.start(tag, plan, addresses, &mut done),
                     Next::Later(time) => later = Some(time),
                     Next::Over => is_over = true,
                 }
             }
             if self.calls.is_empty() && is_over {
-                return;
+                return Vec::new();
             }
             let has_room = self.calls.len() < self.window && later.is_none() && !is_over;
             if has_room && self.calls.is_empty() {
@@ -239,11 +272,11 @@ impl<'a, T> Dialer<'a, T> {
     }
 
     /// A new call begins with its first address.
-    fn start(&mut self, tag: T, addresses: Vec<Address>, done: &mut impl FnMut(T, Outcome)) {
+    fn start(&mut self, tag: T, plan: &'a Dial<'a>, addresses: Vec<Address>, done: &mut impl FnMut(T, Outcome)) {
         let attempt = |address| Attempt { address, elapsed: Duration::ZERO, error: None };
         let attempts = addresses.into_iter().map(attempt).collect();
         let call = self.key();
-        self.calls.insert(call, Call { tag, attempts, started: 0, flying: 0, begun: Instant::now() });
+        self.calls.insert(call, Call { tag, plan, attempts, started: 0, flying: 0, begun: Instant::now() });
         self.start_next_address(call, done);
     }
 
@@ -266,9 +299,14 @@ impl<'a, T> Dialer<'a, T> {
     }
 
     fn begin(&mut self, call: usize, index: usize, done: &mut impl FnMut(T, Outcome)) {
-        let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else { return };
-        let progress = self.plan.begin(&address);
+        let Some((plan, address)) = self.attempt(call, index) else { return };
+        let progress = plan.begin(&address, self.question);
         self.settle(call, index, progress, done);
+    }
+
+    /// How and whither an attempt of a call goes.
+    fn attempt(&self, call: usize, index: usize) -> Option<(&'a Dial<'a>, Address)> {
+        self.calls.get(&call).map(|call| (call.plan, call.attempts[index].address.clone()))
     }
 
     /// What became of an attempt.
@@ -286,12 +324,12 @@ impl<'a, T> Dialer<'a, T> {
             }
             Progress::Undecided(flight) => {
                 let key = self.key();
-                if let Err(error) = self.watch.add(key, &flight.socket) {
+                if let Err(error) = self.watch.add(key, &flight) {
                     let target = format!("{} connects", self.flights.len() + 1);
                     let error = Error::system(Op::Socket, target, flight.begun.elapsed(), error);
                     return self.failed(call, index, error, done);
                 }
-                self.deadlines.push_back((flight.begun + self.plan.timeout, key));
+                self.deadlines.push_back((flight.begun + self.timeout, key));
                 self.flights.insert(key, Ticket { flight, call, index });
             }
         }
@@ -301,10 +339,14 @@ impl<'a, T> Dialer<'a, T> {
     fn is_scarcity(&self, call: usize, error: &Error) -> bool {
         let is_scarce = match error.kind() {
             Kind::Exhausted => true,
-            Kind::AddressNotAvailable => self.plan.source.address.is_none() && error.op == Op::Connect,
+            Kind::AddressNotAvailable => error.op == Op::Connect,
             _ => false,
         };
-        is_scarce && self.calls.get(&call).is_some_and(|call| call.begun.elapsed() < self.plan.timeout)
+        let may_repeat = |call: &Call<T>| {
+            let has_choice = error.kind() == Kind::Exhausted || call.plan.source.address.is_none();
+            has_choice && call.begun.elapsed() < self.timeout
+        };
+        is_scarce && self.calls.get(&call).is_some_and(may_repeat)
     }
 
     /// The call has its connection. Its other attempts are closed undecided.
@@ -332,8 +374,8 @@ impl<'a, T> Dialer<'a, T> {
     /// An attempt is ready, or its time is up.
     fn decide(&mut self, key: usize, is_ready: bool, done: &mut impl FnMut(T, Outcome)) {
         let Some(Ticket { flight, call, index }) = self.flights.remove(&key) else { return };
-        let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else { return };
-        let progress = self.plan.decide(flight, &address, is_ready);
+        let Some((plan, address)) = self.attempt(call, index) else { return };
+        let progress = plan.decide(flight, &address, is_ready);
         self.settle(call, index, progress, done);
     }
 
@@ -344,9 +386,9 @@ impl<'a, T> Dialer<'a, T> {
         }
         let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
         let wake = self.wakes.iter().map(|(time, _)| *time).min();
-        let until = [deadline, wake, later].into_iter().flatten().min();
+        let until = [deadline, wake, later, self.end].into_iter().flatten().min();
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let sockets = self.flights.iter().map(|(key, ticket)| (*key, &ticket.flight.socket));
+        let sockets = self.flights.iter().map(|(key, ticket)| (*key, &ticket.flight));
         if self.watch.wait(sockets, timeout, ready).is_err() {
             // A wait that fails (it has no reason to) leaves the decision to SO_ERROR.
             ready.extend(self.flights.keys());
@@ -376,13 +418,11 @@ impl<'a, T> Dialer<'a, T> {
                 }
             }
             Wake::AskAgain(Ticket { flight, call, index }) => {
-                let Some(address) = self.calls.get(&call).map(|call| call.attempts[index].address.clone()) else {
-                    return;
-                };
-                let progress = if flight.begun.elapsed() >= self.plan.timeout {
-                    self.plan.give_up(&flight, &address, Cause::QueueFull)
+                let Some((plan, address)) = self.attempt(call, index) else { return };
+                let progress = if flight.begun.elapsed() >= self.timeout {
+                    plan.give_up(&flight, &address, Cause::QueueFull)
                 } else {
-                    self.plan.ask_again(flight, &address)
+                    plan.ask_again(flight, &address)
                 };
                 self.settle(call, index, progress, done);
             }
@@ -435,6 +475,92 @@ mod tests {
         // The one that connects may know of it before the queue does.
         assert_eq!(wait_any(&[&listener], Interest::Readable, None).unwrap(), [true]);
         (place, listener, queued)
+    }
+
+    /// What becomes of a datagram that asks a place.
+    fn ask(place: Address, timeout: Duration) -> Outcome {
+        let (options, source) = (Options::default(), Source::default());
+        let plan = Dial { transport: Transport::Udp, options: &options, source: &source, timeout };
+        let (mut next, mut came) = (Some(place), None);
+        Dialer::new(1, timeout).asking(b"anybody?").run(
+            |_| next.take().map_or(Next::Over, |place| Next::Call((), &plan, vec![place])),
+            |(), outcome| came = Some(outcome),
+        );
+        came.unwrap()
+    }
+
+    #[test]
+    fn a_datagram_that_asks_is_connected_only_by_an_answer() {
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let place = Address::Inet(peer.local_addr().unwrap());
+        let silent = ask(place.clone(), Duration::from_millis(20)).unwrap_err().into_error();
+        assert!(matches!(silent.cause, Cause::TimedOut(Clock::Reply)), "{silent}");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 16];
+                // The first is of the one that has given up.
+                for _ in 0..2 {
+                    let (length, from) = peer.recv_from(&mut buffer).unwrap();
+                    let _ = peer.send_to(&buffer[..length], from);
+                }
+            });
+            let conn = ask(place, PATIENCE).unwrap().conn;
+            let mut buffer = [0; 16];
+            assert_eq!(conn.recv(&mut buffer).unwrap(), b"anybody?".len(), "the answer is still there to be read");
+        });
+        if cfg!(target_os = "linux") {
+            assert_eq!(ask(address(CLOSED), PATIENCE).unwrap_err().into_error().kind(), Kind::Refused);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_under_way_is_cut_off_at_the_end_or_by_the_waker() {
+        let (silent, _listener, _queued) = silent();
+        let (options, source) = (Options::default(), Source::default());
+        let plan = Dial { transport: Transport::Tcp, options: &options, source: &source, timeout: PATIENCE };
+        for end in [Some(Duration::from_millis(20)), None] {
+            let begun = Instant::now();
+            let mut next = Some(7);
+            let mut dialer = Dialer::new(1, PATIENCE).until(end.map(|end| begun + end));
+            let waker = dialer.waker();
+            let cut = std::thread::scope(|scope| {
+                if end.is_none() {
+                    scope.spawn(|| waker.stop());
+                }
+                dialer.run(
+                    |_| next.take().map_or(Next::Over, |tag| Next::Call(tag, &plan, vec![silent.clone()])),
+                    |tag, outcome| panic!("{tag} was decided: {outcome:?}"),
+                )
+            });
+            assert!(begun.elapsed() < PATIENCE);
+            // Whoever is stopped early enough has begun nothing.
+            assert!(cut == [7] || (end.is_none() && next == Some(7)), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn a_waker_ends_the_wait_for_a_later_call() {
+        let (options, source) = (Options::default(), Source::default());
+        let plan = Dial { transport: Transport::Tcp, options: &options, source: &source, timeout: PATIENCE };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut dialer = Dialer::new(1, PATIENCE);
+        let waker = dialer.waker();
+        let mut refused = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.send(address(CLOSED)).unwrap();
+                drop(sender);
+                waker.wake();
+            });
+            let next = |_| match receiver.try_recv() {
+                Ok(place) => Next::Call((), &plan, vec![place]),
+                Err(std::sync::mpsc::TryRecvError::Empty) => Next::Later(Instant::now() + PATIENCE),
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => Next::Over,
+            };
+            dialer.run(next, |(), outcome| refused += usize::from(outcome.is_err()));
+        });
+        assert_eq!(refused, 1);
     }
 
     #[test]

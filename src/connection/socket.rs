@@ -226,18 +226,40 @@ pub enum Interest {
     Writable,
 }
 
+impl Interest {
+    /// As poll(2) calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Interest::Readable => "POLLIN",
+            Interest::Writable => "POLLOUT",
+        }
+    }
+}
+
 /// poll(2): waits until some of the sockets are ready, and says which; none when `timeout` has passed.
 pub fn wait_any(sockets: &[&Socket], interest: Interest, timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-    let (flags, name) = match interest {
-        Interest::Readable => (PollFlags::IN, "POLLIN"),
-        Interest::Writable => (PollFlags::OUT, "POLLOUT"),
+    wait_each(sockets.iter().map(|socket| (*socket, interest)), timeout)
+}
+
+/// poll(2), each socket for what it waits for.
+pub(super) fn wait_each<'a>(
+    sockets: impl Iterator<Item = (&'a Socket, Interest)>,
+    timeout: Option<Duration>,
+) -> io::Result<Vec<bool>> {
+    let sockets: Vec<(&Socket, Interest)> = sockets.collect();
+    let entry = |(socket, interest): &(&'a Socket, Interest)| match interest {
+        Interest::Readable => PollFd::new(*socket, PollFlags::IN),
+        Interest::Writable => PollFd::new(*socket, PollFlags::OUT),
     };
-    let mut entries: Vec<PollFd> = sockets.iter().map(|socket| PollFd::new(*socket, flags)).collect();
+    let mut entries: Vec<PollFd> = sockets.iter().map(entry).collect();
     let begun = Instant::now();
     let shown = |_: Option<&usize>| {
-        let ids: Vec<String> = sockets.iter().map(|socket| socket.id().to_string()).collect();
+        let ids: Vec<String> = sockets.iter().map(|(socket, _)| socket.id().to_string()).collect();
+        let names = sockets.iter().map(|(_, interest)| interest.name());
+        let mut names: Vec<&str> = names.collect();
+        names.dedup();
         let limit = timeout.map_or("-1".to_owned(), |timeout| format!("{} ms", timeout.as_millis()));
-        format!("{}, {name}, {limit}", ids.join(" "))
+        format!("{}, {}, {limit}", ids.join(" "), names.join(" "))
     };
     trace::call("poll", shown, || {
         uninterrupted(|| {

@@ -368,6 +368,29 @@ pub(super) fn set_receive_timeout(socket: &Socket, timeout: Duration) -> io::Res
     )
 }
 
+/// Makes a connected datagram socket hear of hosts and networks that cannot be reached, not only of closed ports
+/// (`IP_RECVERR`, ip(7)). Other systems than Linux tell what they tell.
+pub(super) fn report_errors(socket: &Socket, family: Family) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let (level, option, shown) = match family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVERR, "IPPROTO_IP, IP_RECVERR"),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, "IPPROTO_IPV6, IPV6_RECVERR"),
+            Family::Unix => return Ok(()),
+        };
+        trace::call(
+            "setsockopt",
+            |_| format!("{}, {shown}, [1]", socket.id()),
+            || super::sys::set_int(socket.raw(), level, option, 1),
+        )
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (socket, family);
+        Ok(())
+    }
+}
+
 /// Makes the next close a reset: what was not sent is thrown away and the peer is told so at once.
 pub(super) fn reset_on_close(socket: &Socket) -> io::Result<()> {
     let linger = Linger(Some(Whole(0)));
