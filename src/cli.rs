@@ -83,7 +83,7 @@ pub enum Command {
     /// A client: stdin to the peer, the peer to stdout
     Connect(Deferred<connect::Args>),
     /// A port check: the exit status is what connect_ex returns
-    Probe(Deferred<probe::Args>),
+    Probe(Box<Deferred<probe::Args>>),
     /// A latency test: measures an echo server
     EchoBench(Deferred<echo_bench::Args>),
     /// Print the completion script of a shell
@@ -307,7 +307,7 @@ impl Command {
         match self {
             Command::Serve(Deferred(args)) => Some(&args.output),
             Command::Connect(Deferred(args)) => Some(&args.output),
-            Command::Probe(Deferred(args)) => Some(&args.output),
+            Command::Probe(args) => Some(&args.0.output),
             Command::EchoBench(Deferred(args)) => Some(&args.output),
             Command::Completions { .. } | Command::Man { .. } => None,
         }

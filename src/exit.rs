@@ -53,6 +53,7 @@ const TABLE: [(u8, &str); 10] = [
 /// Linux's largest errno is 133: what has no errno starts well above.
 const NAME_NOT_FOUND: u8 = 200;
 const LOOKUP_FAILED: u8 = 201;
+const CHECK_FAILED: u8 = 204;
 
 /// Winsock's numbers are BSD's plus this.
 const WINSOCK_BASE: i32 = 10_000;
@@ -99,6 +100,7 @@ impl Status {
         match (error.kind(), number.map(u8::try_from)) {
             (Kind::NameNotFound, _) => Status::Errno(NAME_NOT_FOUND),
             (Kind::LookupFailed, _) => Status::Errno(LOOKUP_FAILED),
+            (Kind::Misbehaved, _) => Status::Errno(CHECK_FAILED),
             (_, Some(Ok(number))) => Status::Errno(number),
             (Kind::Unsupported, _) => Status::Errno(u8::try_from(errno::EOPNOTSUPP % WINSOCK_BASE).unwrap_or(125)),
             _ => Status::Bug,
@@ -134,6 +136,7 @@ pub fn probe_help() -> String {
         ("101", "ENETUNREACH: no route to the network"),
         ("200", "the name was not found"),
         ("201", "the name lookup failed for now"),
+        ("204", "--expect or --stable was not met"),
         ("2", "usage (and ENOENT: no such unix socket)"),
     ] {
         let _ = writeln!(text, "  {number:>3}  {meaning}");

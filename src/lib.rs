@@ -86,7 +86,7 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
     match command {
         Command::Serve(Deferred(args)) => serve::run(args, output),
         Command::Connect(Deferred(args)) => connect::run(args, output),
-        Command::Probe(Deferred(args)) => probe::run(args, output),
+        Command::Probe(args) => probe::run(&args.0, output),
         Command::EchoBench(Deferred(args)) => echo_bench::run(args, output),
         Command::Completions { shell } => completions::print_script(*shell, output),
         Command::Man { command } => completions::print_man(command.as_deref(), output),

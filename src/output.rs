@@ -113,15 +113,25 @@ impl Output {
         }
     }
 
+    /// Whether a person reads stdout, and no program.
+    pub fn is_read_by_a_person(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// A bar on stderr that fills in `length`; none where no person is looking.
     pub fn progress(&self, length: Duration) -> Option<ProgressBar> {
+        self.progress_of(length.as_millis() as u64)
+    }
+
+    /// A bar on stderr that fills with so many steps; none where no person is looking.
+    pub fn progress_of(&self, steps: u64) -> Option<ProgressBar> {
         /// Often enough to look alive, seldom enough not to disturb what is measured.
         const DRAWS_PER_SECOND: u8 = 4;
         if self.json || self.verbosity == Verbosity::Quiet || !io::stderr().is_terminal() {
             return None;
         }
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
-        let bar = ProgressBar::with_draw_target(Some(length.as_millis() as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
         let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         Some(bar)

@@ -45,7 +45,8 @@ impl Dial<'_> {
     pub(super) fn begin(&self, address: &Address, question: Option<&[u8]>) -> Progress {
         let begun = Instant::now();
         match question {
-            Some(question) if !self.transport.is_stream() => self.ask(address, begun, question),
+            // A unix datagram socket that can be connected to has an owner.
+            Some(question) if self.transport == Transport::Udp => self.ask(address, begun, question),
             _ => self.try_once(address, begun, 1),
         }
     }

@@ -336,6 +336,14 @@ impl Address {
         }
     }
 
+    /// Its IP address; unix sockets have none.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Address::Inet(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// Its port; unix sockets have none.
     pub fn port(&self) -> Option<u16> {
         match self {

@@ -38,7 +38,7 @@ mod watch;
 
 use std::fmt;
 
-pub use dial::{Attempt, Dial, Dialed, Source, dial};
+pub use dial::{Attempt, Dial, Dialed, Source, Waker, dial};
 pub use endpoint::{Address, Endpoint, Role, UnixName};
 pub use error::{Cause, Clock, Error, Kind, Op, Result};
 pub use listen::{Listener, listen};

@@ -305,6 +305,14 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     None
 }
 
+/// The soft limit of open descriptors as it is; none where there is no such limit.
+pub fn descriptor_limit() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    None
+}
+
 /// Linux can say all of it in socket(2) itself; elsewhere it takes calls of their own.
 fn open_nonblocking(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

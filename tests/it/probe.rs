@@ -72,7 +72,7 @@ fn a_unix_path_is_open_only_where_a_server_listens() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_abstract_name_that_nobody_has_is_refused() {
-    probe(["@sockkit.test.nobody"])
+    probe(["unix:@sockkit.test.nobody"])
         .stdout("unix:@sockkit.test.nobody refused after TIME: Connection refused (ECONNREFUSED, 111)\n")
         .code(111)
         .check();

@@ -250,7 +250,7 @@ fn each_command_traces_in_json_and_to_a_file() {
 
 #[test]
 fn a_trace_counts_from_its_start_on_and_tells_what_failed() {
-    let finished = Run::sockkit("probe --json --trace 127.0.0.1:1 127.0.0.1:1").finish();
+    let finished = Run::sockkit("probe --json --trace 127.0.0.1:1,2").finish();
     assert!(names_in_json(&finished.stderr).len() >= 8, "json is what --json traces in");
     let calls: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let times: Vec<f64> = calls.iter().map(|call| call["time_s"].as_f64().unwrap()).collect();

@@ -39,7 +39,13 @@ fn a_port_that_is_none_is_refused_by_every_command() {
             refused(run(words).args([""]), "the port after \"127.0.0.1\" is empty: write HOST PORT", 2);
             for port in ["8 0", "+80", "80x", "-", "1-5"] {
                 let reason = "is neither a number (1 to 65535) nor a service name such as http";
-                let finished = run(words).args(["--", port]).finish();
+                // To probe, a hyphen makes a range, and what follows two of them is a command.
+                let is_probe = words.starts_with("probe");
+                if is_probe && port.contains('-') {
+                    continue;
+                }
+                let separator: &[&str] = if is_probe { &[] } else { &["--"] };
+                let finished = run(words).args(separator).args([port]).finish();
                 assert_eq!((finished.stderr, finished.code), (format!("sockkit: port \"{port}\" {reason}\n"), 2));
             }
         }
@@ -124,7 +130,7 @@ fn an_argument_that_means_nothing_is_a_usage_error() {
         ),
         (
             "probe -o nosuch :1",
-            "invalid value 'nosuch' for '--output-format <FORMAT>' [possible values: text, errno, errname, json]",
+            "invalid value 'nosuch' for '--output-format <FORMAT>' [possible values: text, errno, errname, json, ndjson, csv, grep, prometheus, nagios]",
         ),
         ("probe -p 0 :1", "invalid value '0' for '--source-port <PORT>': \"0\" is no port: 1 to 65535"),
         ("probe -p 70000 :1", "invalid value '70000' for '--source-port <PORT>': \"70000\" is no port: 1 to 65535"),
@@ -152,10 +158,6 @@ fn a_combination_that_makes_no_sense_is_refused_with_a_way_out() {
         ("serve -U", "serve needs a path"),
         ("connect -l 80", "-l listens: that is `sockkit serve 80`"),
         ("probe -l 80", "-l listens: that is `sockkit serve 80`"),
-        (
-            "probe -u 127.0.0.1:9",
-            "a connect proves nothing about a UDP port, which only answers datagrams: `sockkit connect -u` sends one",
-        ),
         (
             "probe --fast-open 127.0.0.1:1",
             "with --fast-open a connect ends before the peer has answered: it proves nothing about the port",

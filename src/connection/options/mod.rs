@@ -14,6 +14,7 @@ mod values;
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{ValueHint, value_parser};
@@ -45,7 +46,7 @@ pub enum Phase {
 /// The flags. None of them is set unless it was asked for, so that a run without them shows the system's own behaviour.
 // Flattened last into a command: the heading would otherwise be that of the command's own flags as well. What few people
 // need is left out of `-h`, which must fit a screen.
-#[derive(clap::Args, Debug, Clone, Default)]
+#[derive(clap::Args, Debug, Clone, Default, PartialEq)]
 #[command(next_help_heading = "Socket options")]
 #[expect(clippy::doc_markdown, reason = "the doc comments are the help, where backticks would be shown")]
 pub struct Options {
@@ -318,6 +319,11 @@ impl Options {
     /// the transport is an error at the first call; one that has none for the family is not, since a command may use
     /// both.
     pub fn apply(&self, socket: &Socket, family: Family, transport: Transport, phase: Phase) -> Result<()> {
+        /// Most runs ask for nothing, and a sweep of all ports would walk the table 131,070 times to find that out.
+        static NOTHING: LazyLock<Options> = LazyLock::new(Options::default);
+        if *self == *NOTHING {
+            return Ok(());
+        }
         let target = Target::new(socket, family, transport);
         for row in ROWS {
             (row.set)(&Call { options: self, target: &target, phase, row })?;

@@ -1,0 +1,655 @@
+//! Which ports are probed: the grammar of targets, files of them, and their expansion.
+//!
+//! Owns what a word means, what is excluded, and that nothing is probed twice. Must not know addresses of names, nor what
+//! becomes of a target. Trade-off: what was typed is kept, and expanded host by host when its turn comes, so that a network
+//! of millions takes no more memory than the word for it; whether a port was named before is asked of the words before it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Context;
+
+use super::ports::{self, Listed, Ports};
+use crate::cli::UsageError;
+use crate::connection::endpoint::{Host, Port};
+use crate::connection::{Endpoint, Role, UnixName};
+use crate::output::bulk_stdin;
+
+/// One thing to probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its place in the order of the command line. There may be gaps.
+    pub index: u64,
+    /// Where it is, as it was typed.
+    pub endpoint: Endpoint,
+    /// Whether it is asked in datagrams.
+    pub is_datagram: bool,
+}
+
+/// As it was typed: `udp:` before what would otherwise be TCP.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_datagram && matches!(self.endpoint, Endpoint::Inet { .. }) {
+            f.write_str("udp:")?;
+        }
+        self.endpoint.fmt(f)
+    }
+}
+
+/// All that was asked for.
+#[derive(Debug)]
+pub struct Targets {
+    /// `-U`: every word is a path.
+    is_unix: bool,
+    /// `-u`
+    is_datagram: bool,
+    words: Vec<Word>,
+    /// The words for each single host, so that a long file need not be searched for every one of its lines.
+    by_host: HashMap<(Host, bool), Vec<usize>>,
+    /// The words for networks.
+    networks: Vec<usize>,
+    excluded: Vec<(Place, Option<Ports>)>,
+    /// How many there are, at most: what is excluded or named twice is counted too.
+    pub total: u64,
+    /// Whether a range or a network was asked for.
+    pub has_range: bool,
+}
+
+/// A place, and what is probed there.
+#[derive(Debug)]
+struct Word {
+    place: Place,
+    wanted: Wanted,
+    is_datagram: bool,
+    /// The index of its first target.
+    base: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// Anywhere: only in exclusions.
+    Everywhere,
+    Host(Host),
+    Network(Network),
+    Unix(UnixName),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Ports(Ports),
+    Service(String),
+    /// A unix socket has no port.
+    Itself,
+}
+
+/// The addresses from first to last, as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    first: u128,
+    last: u128,
+    is_v6: bool,
+}
+
+/// One host, and what is probed there.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    host: Option<Host>,
+    unix: Option<UnixName>,
+    wanted: Wanted,
+    is_datagram: bool,
+    base: u64,
+}
+
+impl Spot {
+    /// What is probed there, by its place in the order.
+    pub fn target(&self, place: u64) -> Option<Target> {
+        let port = match &self.wanted {
+            Wanted::Ports(ports) => Some(Port::Number(ports.at(place)?)),
+            Wanted::Service(name) if place == 0 => Some(Port::Service(name.clone())),
+            Wanted::Itself if place == 0 => None,
+            Wanted::Service(_) | Wanted::Itself => return None,
+        };
+        let endpoint = match (&self.host, port, &self.unix) {
+            (Some(host), Some(port), _) => Endpoint::Inet { host: host.clone(), port },
+            (_, _, Some(name)) => Endpoint::Unix(name.clone()),
+            _ => return None,
+        };
+        Some(Target { index: self.base.saturating_add(place), endpoint, is_datagram: self.is_datagram })
+    }
+}
+
+impl Targets {
+    /// Nothing yet.
+    pub fn new(is_unix: bool, is_datagram: bool) -> Targets {
+        Targets {
+            is_unix,
+            is_datagram,
+            words: Vec::new(),
+            by_host: HashMap::new(),
+            networks: Vec::new(),
+            excluded: Vec::new(),
+            total: 0,
+            has_range: false,
+        }
+    }
+
+    /// Adds the words of a command line: targets, files and `-`, or netcat's `HOST PORTS...`. Fails as a usage error, or
+    /// because a file cannot be read.
+    pub fn add_arguments(&mut self, words: &[String]) -> anyhow::Result<()> {
+        if let Some(host) = self.netcats_host(words) {
+            let (place, is_datagram) = host.map_err(UsageError)?;
+            return Ok(self.add_ports(&place, is_datagram, words).map_err(UsageError)?);
+        }
+        for word in words {
+            match (word.as_str(), word.strip_prefix('@').filter(|_| !self.is_unix)) {
+                ("-", _) => self.add_lines(bulk_stdin().context("open stdin")?, "stdin")?,
+                (_, Some(path)) => {
+                    let file = std::fs::File::open(path).with_context(|| {
+                        format!("open target file {path:?} (an abstract unix socket is unix:{word})")
+                    })?;
+                    self.add_lines(file, path)?;
+                }
+                _ => self.add_word(word).map_err(UsageError)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the lines of a file: each as the words of a command line, and `#` begins a comment.
+    fn add_lines(&mut self, file: impl Read, name: &str) -> anyhow::Result<()> {
+        for (index, line) in BufReader::new(file).lines().enumerate() {
+            let line = line.with_context(|| format!("read targets from {name}"))?;
+            let words: Vec<String> =
+                line.split('#').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+            self.add_line(&words).map_err(|why| UsageError(format!("{name}, line {}: {why}", index + 1)))?;
+        }
+        Ok(())
+    }
+
+    fn add_line(&mut self, words: &[String]) -> Result<(), String> {
+        if let Some(host) = self.netcats_host(words) {
+            let (place, is_datagram) = host?;
+            return self.add_ports(&place, is_datagram, words);
+        }
+        words.iter().try_for_each(|word| self.add_word(word))
+    }
+
+    /// The first of several words, if it is no target of its own: then the others are port lists.
+    fn netcats_host(&self, words: &[String]) -> Option<Result<(Place, bool), String>> {
+        let [first, _, ..] = words else { return None };
+        if self.is_unix || first == "-" || first.starts_with('@') {
+            return None;
+        }
+        let why = self.read(first).err()?;
+        let (host, is_datagram) = self.protocol(first);
+        Some(place(host).map(|place| (place, is_datagram)).map_err(|_| why))
+    }
+
+    fn add_ports(&mut self, place: &Place, is_datagram: bool, words: &[String]) -> Result<(), String> {
+        let [host, lists @ ..] = words else { return Ok(()) };
+        for list in lists {
+            if list.is_empty() {
+                return Err(format!("the port after {host:?} is empty: write HOST PORT"));
+            }
+            let (listed, has_range) = ports::parse(list)?;
+            self.has_range |= has_range;
+            self.add_listed(place, is_datagram, listed);
+        }
+        Ok(())
+    }
+
+    fn add_word(&mut self, word: &str) -> Result<(), String> {
+        let Reading { place, listed, is_datagram, has_range } = self.read(word)?;
+        self.has_range |= has_range;
+        self.add_listed(&place, is_datagram, listed);
+        Ok(())
+    }
+
+    fn add_listed(&mut self, place: &Place, is_datagram: bool, listed: Vec<Listed>) {
+        self.has_range |= matches!(place, Place::Network(_));
+        if matches!(place, Place::Unix(_)) {
+            self.add(place.clone(), Wanted::Itself, is_datagram);
+        }
+        for item in listed {
+            let wanted = match item {
+                Listed::Numbers(ports) => Wanted::Ports(ports),
+                Listed::Service(name) => Wanted::Service(name),
+            };
+            self.add(place.clone(), wanted, is_datagram);
+        }
+    }
+
+    fn add(&mut self, place: Place, wanted: Wanted, is_datagram: bool) {
+        let index = self.words.len();
+        match &place {
+            Place::Host(host) => self.by_host.entry((host.clone(), is_datagram)).or_default().push(index),
+            Place::Network(_) => self.networks.push(index),
+            Place::Unix(_) | Place::Everywhere => {}
+        }
+        let word = Word { place, wanted, is_datagram, base: self.total };
+        self.total = self.total.saturating_add(word.count());
+        self.words.push(word);
+    }
+
+    /// Takes what this names out: a host or a network, all of it or some ports, or ports anywhere.
+    pub fn exclude(&mut self, word: &str) -> Result<(), String> {
+        let numbers = |listed: Vec<Listed>| match listed.as_slice() {
+            [Listed::Numbers(ports)] => Ok(ports.clone()),
+            _ => Err(format!("--exclude {word:?} names a service: write its port")),
+        };
+        let anywhere = word.strip_prefix(':').unwrap_or(word);
+        if !self.is_unix && anywhere.starts_with(|c: char| c.is_ascii_digit()) && !anywhere.contains(['.', ':', '/']) {
+            self.excluded.push((Place::Everywhere, Some(numbers(ports::parse(anywhere)?.0)?)));
+            return Ok(());
+        }
+        let excluded = match self.read(word) {
+            Ok(Reading { place: place @ Place::Unix(_), .. }) => (place, None),
+            Ok(Reading { place, listed, .. }) => (place, Some(numbers(listed)?)),
+            Err(why) => (place(word).map_err(|_| why)?, None),
+        };
+        self.excluded.push(excluded);
+        Ok(())
+    }
+
+    /// Whether any of them takes a lookup to find.
+    pub fn has_names(&self, is_numeric: bool) -> bool {
+        let takes_lookup = |word: &Word| match (&word.place, &word.wanted) {
+            (Place::Unix(_), _) => false,
+            (_, Wanted::Service(_)) => true,
+            (Place::Host(host), _) => matches!(host, Host::Name(_)) && !is_numeric,
+            _ => false,
+        };
+        self.words.iter().any(takes_lookup)
+    }
+
+    /// Whether there are unix sockets among them, and others.
+    pub fn families(&self) -> (bool, bool) {
+        let is_unix = |word: &Word| matches!(word.place, Place::Unix(_));
+        (self.words.iter().any(is_unix), !self.words.iter().all(is_unix))
+    }
+
+    /// Host by host, in the order of the words.
+    pub fn spots(&self) -> Spots<'_> {
+        Spots { targets: self, word: 0, offset: 0 }
+    }
+
+    /// `udp:` in front of a word.
+    fn protocol<'w>(&self, word: &'w str) -> (&'w str, bool) {
+        match word.strip_prefix("udp:") {
+            Some(rest) => (rest, true),
+            None => (word, self.is_datagram),
+        }
+    }
+
+    /// Reads one word.
+    fn read(&self, word: &str) -> Result<Reading, String> {
+        let (word, is_datagram) = self.protocol(word);
+        let read = |place, (listed, has_range)| Reading { place, listed, is_datagram, has_range };
+        let is_path = self.is_unix || word.starts_with(['/', '.', '@']) || word.starts_with("unix:");
+        if !is_path && !word.contains("://") {
+            if let Some((network, list)) = split_network(word) {
+                let place = Place::Network(Network::parse(network)?);
+                let list = list.ok_or_else(|| format!("no port in {word:?}: write {word}:PORT"))?;
+                return Ok(read(place, ports::parse(list)?));
+            }
+            if let Some((host, list)) = split_list(word) {
+                let host = if host.is_empty() { Place::Host(Host::Unspecified) } else { place(host)? };
+                return Ok(read(host, ports::parse(list)?));
+            }
+        }
+        match Endpoint::parse(&[word], Role::Connect, self.is_unix)? {
+            Endpoint::Unix(name) => Ok(read(Place::Unix(name), (Vec::new(), false))),
+            Endpoint::Inet { host, port } => Ok(read(Place::Host(host), ports::parse(&port.to_string())?)),
+        }
+    }
+
+    /// What of a word's ports is left at one host.
+    fn left(&self, index: usize, host: &Host, ports: &Ports) -> Ports {
+        let mut left = ports.clone();
+        let is_datagram = self.words[index].is_datagram;
+        let mut subtract = |earlier: usize| {
+            let word = &self.words[earlier];
+            if let (true, Wanted::Ports(named)) = (word.is_datagram == is_datagram, &word.wanted) {
+                left = left.without(named);
+            }
+        };
+        let same_host = self.by_host.get(&(host.clone(), is_datagram)).into_iter().flatten();
+        same_host.take_while(|earlier| **earlier < index).for_each(|earlier| subtract(*earlier));
+        for earlier in self.networks.iter().take_while(|earlier| **earlier < index) {
+            if self.words[*earlier].place.has(host) {
+                subtract(*earlier);
+            }
+        }
+        for (place, ports) in &self.excluded {
+            if place.has(host) {
+                left = left.without(ports.as_ref().unwrap_or(&Ports::all()));
+            }
+        }
+        left
+    }
+
+    /// Whether a word that names one thing only names what was named before, or what is excluded.
+    fn is_repeated(&self, index: usize) -> bool {
+        let word = &self.words[index];
+        let is_same = |earlier: &Word| {
+            (&earlier.place, &earlier.wanted, earlier.is_datagram) == (&word.place, &word.wanted, word.is_datagram)
+        };
+        let is_excluded = self.excluded.iter().any(|(place, ports)| match &word.place {
+            Place::Host(host) => ports.is_none() && place.has(host),
+            other => place == other,
+        });
+        is_excluded
+            || match &word.place {
+                Place::Host(host) => {
+                    let same_host = self.by_host.get(&(host.clone(), word.is_datagram)).into_iter().flatten();
+                    same_host.take_while(|earlier| **earlier < index).any(|earlier| is_same(&self.words[*earlier]))
+                }
+                _ => self.words[..index].iter().any(is_same),
+            }
+    }
+}
+
+/// What a word says.
+struct Reading {
+    place: Place,
+    listed: Vec<Listed>,
+    is_datagram: bool,
+    has_range: bool,
+}
+
+impl Word {
+    fn count(&self) -> u64 {
+        let ports = match &self.wanted {
+            Wanted::Ports(ports) => ports.count(),
+            Wanted::Service(_) | Wanted::Itself => 1,
+        };
+        ports.saturating_mul(self.place.hosts())
+    }
+}
+
+impl Place {
+    /// How many hosts there are.
+    fn hosts(&self) -> u64 {
+        match self {
+            Place::Network(Network { first, last, .. }) => {
+                u64::try_from(last - first).map_or(u64::MAX, |more| more.saturating_add(1))
+            }
+            _ => 1,
+        }
+    }
+
+    /// Whether a host is meant by it.
+    fn has(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Place::Everywhere, _) => true,
+            (Place::Host(mine), host) => mine == host,
+            (Place::Network(network), Host::Ip(ip)) => network.has(*ip),
+            _ => false,
+        }
+    }
+}
+
+impl Network {
+    /// Reads `ADDRESS/LENGTH`.
+    fn parse(text: &str) -> Result<Network, String> {
+        let unreadable = || format!("{text:?} is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24");
+        let (address, length) = text.split_once('/').ok_or_else(unreadable)?;
+        let address: IpAddr = address.parse().map_err(|_| unreadable())?;
+        let (number, bits) = number(address);
+        let length: u32 = length.parse().map_err(|_| unreadable())?;
+        if length > bits {
+            return Err(format!("the length of {text:?} is out of range: 0 to {bits}"));
+        }
+        let host_bits = if length == 0 { u128::MAX >> (128 - bits) } else { (1 << (bits - length)) - 1 };
+        let network = Network { first: number & !host_bits, last: number | host_bits, is_v6: bits == 128 };
+        if network.first != number {
+            let first = network.at(0).unwrap_or(address);
+            return Err(format!("{text:?} has bits of a host: write {first}/{length}, or {address} alone"));
+        }
+        Ok(network)
+    }
+
+    /// The address at an offset.
+    fn at(&self, offset: u64) -> Option<IpAddr> {
+        let number = self.first.checked_add(u128::from(offset)).filter(|number| *number <= self.last)?;
+        let v4 = || IpAddr::V4(Ipv4Addr::from_bits(number as u32));
+        Some(if self.is_v6 { IpAddr::V6(Ipv6Addr::from_bits(number)) } else { v4() })
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        let (number, bits) = number(address);
+        (bits == 128) == self.is_v6 && (self.first..=self.last).contains(&number)
+    }
+}
+
+/// An address as a number, and its length in bits.
+fn number(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+/// Reads a host or a network that stands alone.
+fn place(text: &str) -> Result<Place, String> {
+    if let Some((network, None)) = split_network(text) {
+        return Network::parse(network).map(Place::Network);
+    }
+    match Endpoint::parse(&[text, "1"], Role::Connect, false)? {
+        Endpoint::Inet { host, .. } => Ok(Place::Host(host)),
+        Endpoint::Unix(_) => Err(format!("{text:?} is a unix socket, which has no port")),
+    }
+}
+
+/// `ADDRESS/LENGTH`, in brackets or not, and the ports after it.
+fn split_network(word: &str) -> Option<(&str, Option<&str>)> {
+    let slash = word.find('/').filter(|slash| *slash > 0)?;
+    let after = slash + word[slash..].find([':', ']']).unwrap_or(word.len() - slash);
+    let network = word[..after].strip_prefix('[').unwrap_or(&word[..after]);
+    let rest = word[after..].strip_prefix(']').unwrap_or(&word[after..]);
+    Some((network, rest.strip_prefix(':')))
+}
+
+/// A host and a list of ports, where it is one. One port alone is every command's grammar, with its messages.
+fn split_list(word: &str) -> Option<(&str, &str)> {
+    if ports::is_numeric_list(word) {
+        return Some(("", word));
+    }
+    let (host, list) = word.rsplit_once(':')?;
+    let is_one_host = !host.contains(':') || host.starts_with('[');
+    let is_list = list.contains(',') || ports::is_numeric_list(list);
+    (is_one_host && is_list).then_some((host, list))
+}
+
+/// The hosts of the targets, one after the other.
+#[derive(Debug, Clone)]
+pub struct Spots<'t> {
+    targets: &'t Targets,
+    word: usize,
+    /// Which host of the word is next.
+    offset: u64,
+}
+
+impl Iterator for Spots<'_> {
+    type Item = Spot;
+
+    fn next(&mut self) -> Option<Spot> {
+        loop {
+            let word = self.targets.words.get(self.word)?;
+            let (index, offset) = (self.word, self.offset);
+            let host = match &word.place {
+                Place::Host(host) if offset == 0 => Some(host.clone()),
+                Place::Network(network) => network.at(offset).map(Host::Ip),
+                _ => None,
+            };
+            let unix = match &word.place {
+                Place::Unix(name) if offset == 0 => Some(name.clone()),
+                _ => None,
+            };
+            if host.is_none() && unix.is_none() {
+                (self.word, self.offset) = (self.word + 1, 0);
+                continue;
+            }
+            self.offset += 1;
+            let wanted = match (&word.wanted, &host) {
+                (Wanted::Ports(ports), Some(host)) => Wanted::Ports(self.targets.left(index, host, ports)),
+                _ if self.targets.is_repeated(index) => continue,
+                (other, _) => other.clone(),
+            };
+            let ports = if let Wanted::Ports(ports) = &word.wanted { ports.count() } else { 1 };
+            let base = word.base.saturating_add(offset.saturating_mul(ports));
+            return Some(Spot { host, unix, wanted, is_datagram: word.is_datagram, base });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn targets(words: &[&str]) -> Result<Targets, String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut targets = Targets::new(false, false);
+        targets.add_arguments(&words).map_err(|error| error.to_string())?;
+        Ok(targets)
+    }
+
+    fn expand(targets: &Targets) -> Vec<String> {
+        let places = |spot: Spot| (0..).map_while(move |place| spot.target(place));
+        targets.spots().flat_map(places).map(|target| target.to_string()).collect()
+    }
+
+    fn expanded(words: &[&str]) -> Vec<String> {
+        expand(&targets(words).unwrap())
+    }
+
+    #[test]
+    fn each_form_names_its_targets_in_order() {
+        for (words, expected) in [
+            (&["db:80"][..], &["db:80"][..]),
+            (&["db:443,80"], &["db:443", "db:80"]),
+            (&["db:80,8000-8002,http"], &["db:80", "db:8000", "db:8001", "db:8002", "db:http"]),
+            (&["db", "80", "443-444"], &["db:80", "db:443", "db:444"]),
+            (&["db", "80,443"], &["db:80", "db:443"]),
+            (&["::1", "80,443"], &["[::1]:80", "[::1]:443"]),
+            (&["[::1]:80,443"], &["[::1]:80", "[::1]:443"]),
+            (&["a:80", "b:80"], &["a:80", "b:80"]),
+            (&["80-81"], &[":80", ":81"]),
+            (&["80", "443"], &[":80", ":443"]),
+            (&[":80,443"], &[":80", ":443"]),
+            (&["192.0.2.0/30:80"], &["192.0.2.0:80", "192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"]),
+            (&["192.0.2.8/31:1-2"], &["192.0.2.8:1", "192.0.2.8:2", "192.0.2.9:1", "192.0.2.9:2"]),
+            (&["192.0.2.8/31", "7"], &["192.0.2.8:7", "192.0.2.9:7"]),
+            (&["[2001:db8::/127]:80"], &["[2001:db8::]:80", "[2001:db8::1]:80"]),
+            (&["2001:db8::/127:80"], &["[2001:db8::]:80", "[2001:db8::1]:80"]),
+            (&["2001:db8::/127", "80"], &["[2001:db8::]:80", "[2001:db8::1]:80"]),
+            (&["udp:db:53", "db:53"], &["udp:db:53", "db:53"]),
+            (&["udp:db", "53-54"], &["udp:db:53", "udp:db:54"]),
+            (&["unix:/a", "./b", "/c"], &["unix:/a", "unix:./b", "unix:/c"]),
+        ] {
+            assert_eq!(expanded(words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_named_before_is_not_probed_again() {
+        for (words, expected) in [
+            (&["a:80", "a:80"][..], &["a:80"][..]),
+            (&["a:80", "a:79-81"], &["a:80", "a:79", "a:81"]),
+            (&["192.0.2.1:80", "192.0.2.0/31:80"], &["192.0.2.1:80", "192.0.2.0:80"]),
+            (&["192.0.2.0/31:80", "192.0.2.1:80,81"], &["192.0.2.0:80", "192.0.2.1:80", "192.0.2.1:81"]),
+            (
+                &["192.0.2.0/31:80", "192.0.2.0/30:80"],
+                &["192.0.2.0:80", "192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"],
+            ),
+            (&["a:http", "a:http"], &["a:http"]),
+            (&["unix:/a", "/a"], &["unix:/a"]),
+            (&["a:53", "udp:a:53"], &["a:53", "udp:a:53"]),
+        ] {
+            assert_eq!(expanded(words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_probed() {
+        let words = ["192.0.2.0/30:22,80", "db:80", "db:http", "unix:/a"];
+        for (excluded, missing) in [
+            (&["192.0.2.1"][..], &["192.0.2.1:22", "192.0.2.1:80"][..]),
+            (&["192.0.2.2/31"], &["192.0.2.2:22", "192.0.2.2:80", "192.0.2.3:22", "192.0.2.3:80"]),
+            (&["192.0.2.1:22", "192.0.2.2:80"], &["192.0.2.1:22", "192.0.2.2:80"]),
+            (&["22"], &["192.0.2.0:22", "192.0.2.1:22", "192.0.2.2:22", "192.0.2.3:22"]),
+            (&[":1-79"], &["192.0.2.0:22", "192.0.2.1:22", "192.0.2.2:22", "192.0.2.3:22"]),
+            (&["db"], &["db:80", "db:http"]),
+            (&["unix:/a"], &["unix:/a"]),
+        ] {
+            let mut targets = targets(&words).unwrap();
+            for word in excluded {
+                targets.exclude(word).unwrap();
+            }
+            let mut expected = expanded(&words);
+            expected.retain(|target| !missing.contains(&target.as_str()));
+            assert_eq!(expand(&targets), expected, "{excluded:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_cannot_be_meant_are_refused_with_a_way_out() {
+        for (words, expected) in [
+            (&["db:0"][..], "port 0 is only for listening: there the system chooses one"),
+            (&["db:70000"], "port \"70000\" is out of range: 1 to 65535"),
+            (&["db:80-70"], "the port range \"80-70\" runs backwards: write 70-80"),
+            (&["db:80,"], "a port is missing in \"80,\": write PORT,PORT or FIRST-LAST"),
+            (&["db", "80", "0"], "port 0 is only for listening: there the system chooses one"),
+            (&["db:99999", "b:80"], "port \"99999\" is out of range: 1 to 65535"),
+            (&["192.0.2.1/24:80"], "\"192.0.2.1/24\" has bits of a host: write 192.0.2.0/24, or 192.0.2.1 alone"),
+            (&["192.0.2.0/33:80"], "the length of \"192.0.2.0/33\" is out of range: 0 to 32"),
+            (&["192.0.2.0/x:80"], "\"192.0.2.0/x\" is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24"),
+            (&["db/24:80"], "\"db/24\" is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24"),
+            (&["192.0.2.0/24"], "no port in \"192.0.2.0/24\": write 192.0.2.0/24:PORT"),
+            (&["http://a:80/"], "\"http://a:80/\" is a URL: write only HOST:PORT"),
+            (&["db"], "no port in \"db\": write db:PORT"),
+        ] {
+            assert_eq!(targets(words).map(|_| ()), Err(expected.to_owned()), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_targets_comments_and_the_number_of_its_bad_line() {
+        let mut targets = Targets::new(false, false);
+        targets.add_lines(&b"# hosts\n\na:80,443 # web\n  b 22 23\nunix:/c\nd:1 e:2\n"[..], "hosts.txt").unwrap();
+        assert_eq!(expand(&targets), ["a:80", "a:443", "b:22", "b:23", "unix:/c", "d:1", "e:2"]);
+        let error = targets.add_lines(&b"a:80\n\nb:0\n"[..], "hosts.txt").unwrap_err();
+        let expected = "hosts.txt, line 3: port 0 is only for listening: there the system chooses one";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn millions_are_counted_without_being_made() {
+        for (word, total) in [
+            ("10.0.0.0/8:1-65535", (1 << 24) * 65_535),
+            ("0.0.0.0/0:80", 1 << 32),
+            ("[::/0]:80", u64::MAX),
+            ("db:1-65535", 65_535),
+        ] {
+            let targets = targets(&[word]).unwrap();
+            assert_eq!((targets.total, targets.has_range), (total, true), "{word}");
+            assert!(targets.spots().next().unwrap().target(0).is_some());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_panics(words in prop::collection::vec("[a-z0-9:./,\\[\\]-]{0,16}", 1..3)) {
+            let mut targets = Targets::new(false, false);
+            if targets.add_line(&words).is_ok() {
+                for spot in targets.spots().take(10) {
+                    let _ = spot.target(0);
+                }
+            }
+        }
+    }
+}
