@@ -1,4 +1,25 @@
 //! `sockkit probe`: verdicts and statuses.
+//!
+//! - `targets`: lists, ranges, networks, files, and bad ones
+//! - `formats`: what each format prints
+//! - `waiting`: deadlines, retries, measurements, ^C
+//! - `checks`: what a connection must do to count
+//! - `command`: what is run after it
+//! - `datagrams`: UDP
+//! - `sweep`: thousands of ports, few descriptors
+//! - `reasons`: each cause of failure, provoked in a network of its own
+
+mod checks;
+#[cfg(unix)]
+mod command;
+mod datagrams;
+mod formats;
+#[cfg(target_os = "linux")]
+mod reasons;
+#[cfg(target_os = "linux")]
+mod sweep;
+mod targets;
+mod waiting;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

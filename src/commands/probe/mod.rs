@@ -38,7 +38,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use self::checks::{Checks, unescape};
 pub use self::report::Format;
 use self::sweep::{Dials, sweep};
-use self::targets::Targets;
+use self::targets::{Spot, Targets};
 pub use self::waiting::Goal;
 use self::waiting::Rules;
 use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
@@ -369,9 +369,10 @@ impl Plan {
         self.is_long() || self.checks.is_any() || self.targets.has_names(self.is_numeric)
     }
 
-    /// The columns that the longest target takes.
+    /// The columns that the longest target takes, where there are few.
     fn width(&self) -> usize {
-        let targets = self.targets.spots().filter_map(|spot| spot.target(0));
+        let places = |spot: Spot| (0..).map_while(move |place| spot.target(place));
+        let targets = self.targets.spots().take(MANY as usize).flat_map(places).take(MANY as usize);
         targets.map(|target| target.to_string().chars().count()).max().unwrap_or(0)
     }
 }

@@ -23,6 +23,9 @@ use crate::output::Output;
 /// When nothing is due and an answer will wake us: any time that is far away.
 const FAR: Duration = Duration::from_secs(3600);
 
+/// As many hosts with nothing to probe are passed over at a time: a network of millions may be excluded.
+const BARREN_MAX: u32 = 1000;
+
 /// How each protocol is dialled.
 pub struct Dials<'p> {
     tcp: Dial<'p>,
@@ -131,6 +134,8 @@ struct Sweep<'a> {
     report: Report,
     tally: Tally,
     statistics: BTreeMap<u64, Statistics>,
+    /// Whether the search for the next target was broken off, to look at what is under way.
+    is_searching: bool,
     /// How many have been begun, for `--limit` and `--rate`.
     issued: u64,
     begun: Instant,
@@ -173,6 +178,7 @@ impl<'a> Sweep<'a> {
             report,
             tally: Tally::new(plan.require),
             statistics: BTreeMap::new(),
+            is_searching: false,
             issued: 0,
             begun,
             output,
@@ -205,7 +211,9 @@ impl<'a> Sweep<'a> {
                 return self.call(task);
             }
             let has_more = self.has_more();
-            let later = [pause.filter(|_| has_more), self.agenda.next_time()].into_iter().flatten().min();
+            let at_once = std::mem::take(&mut self.is_searching).then_some(now);
+            let pause = pause.filter(|_| has_more);
+            let later = [at_once, pause, self.agenda.next_time()].into_iter().flatten().min();
             return match later {
                 Some(time) => Next::Later(time),
                 None if !self.names.is_idle() || !self.conversations.is_idle() => Next::Later(Instant::now() + FAR),
@@ -231,6 +239,7 @@ impl<'a> Sweep<'a> {
 
     /// The next target that has not begun yet, if one is known.
     fn fresh(&mut self) -> Option<Task> {
+        let mut barren = 0;
         loop {
             if self.issued >= self.plan.limit {
                 return None;
@@ -261,7 +270,12 @@ impl<'a> Sweep<'a> {
                 return None;
             }
             let spot = self.spots.next()?;
+            barren += 1;
             self.open(spot);
+            if barren >= BARREN_MAX && self.opened.is_empty() {
+                self.is_searching = true;
+                return None;
+            }
         }
     }
 

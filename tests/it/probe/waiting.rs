@@ -1,0 +1,194 @@
+//! Deadlines, retries, waiting and measuring.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Owned, Run, Running, SOCKKIT, Server, Signal, kill};
+
+/// What a deadline may be late by; beside that a process takes its time to begin and to end on a busy machine.
+const LATE: Duration = Duration::from_millis(50);
+
+/// How long the process itself takes, beyond what it says of its time.
+fn elapsed_ms(stdout: &[u8]) -> f64 {
+    let text = String::from_utf8_lossy(stdout);
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).expect("JSON");
+    summary["elapsed_ms"].as_f64().expect("a time")
+}
+
+#[test]
+fn a_wait_ends_when_somebody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut command = Command::new(SOCKKIT);
+    command.args(["probe", "-v", "--wait", "open", "-i", "10ms", "--deadline", "50s", &address.to_string()]);
+    let mut child = Owned(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut attempts = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(attempts.any(|line| line.contains("ECONNREFUSED")), "nobody listens yet");
+    // SO_REUSEADDR is what servers set.
+    let _listener = TcpListener::bind(address).unwrap();
+    assert!(child.wait("probe").success());
+}
+
+#[test]
+fn a_wait_for_closed_takes_only_a_refusal() {
+    let server = Server::start("-4 --quiet");
+    let open = server.v4();
+    Run::sockkit("probe --wait closed 127.0.0.1:1")
+        .stdout("127.0.0.1:1 refused after TIME: Connection refused (ECONNREFUSED, 111)\n")
+        .check();
+    for (words, last) in [
+        (format!("--wait closed --deadline 0.2 {open}"), "last: it was open"),
+        ("--wait closed --deadline 0.2 127.0.0.1:nosuchservice".to_owned(), "no such service"),
+        (format!("--wait down --deadline 0.2 {open}"), "last: it was open"),
+    ] {
+        let finished = Run::sockkit(&format!("probe {words}")).finish();
+        let text = String::from_utf8(finished.stdout).unwrap();
+        assert!(finished.code == 110 && text.contains(" timed out after ") && text.contains(last), "{words}: {text}");
+    }
+    let mut running = Running::sockkit(&format!("probe --wait closed --deadline 50s -i 10ms {open}"));
+    drop(running.stdin.take());
+    server.end(Signal::Terminate);
+    assert_eq!(running.finish().code, 0);
+}
+
+#[test]
+fn what_is_wrong_on_this_side_ends_a_wait_at_once() {
+    let finished = Run::sockkit("probe --wait open --deadline 50s -s 192.0.2.1 127.0.0.1:1").finish();
+    assert_eq!(finished.code, 99);
+}
+
+#[test]
+fn a_deadline_is_kept_and_tells_the_last_reason() {
+    for deadline_ms in [100, 300] {
+        let words = format!("probe --wait open -i 7ms --deadline {deadline_ms}ms -o ndjson 127.0.0.1:1");
+        let finished = Run::sockkit(&words).finish();
+        let took = Duration::from_secs_f64(elapsed_ms(&finished.stdout) / 1e3);
+        let deadline = Duration::from_millis(deadline_ms);
+        assert!((deadline..deadline + LATE).contains(&took), "{took:?}");
+        assert_eq!(finished.code, 110);
+        let text = String::from_utf8(finished.stdout).unwrap();
+        assert!(text.contains("last: Connection refused (ECONNREFUSED, 111)"), "{text}");
+    }
+}
+
+#[test]
+fn a_failed_target_is_tried_as_often_as_it_is_asked_for() {
+    for (words, attempts) in [("", 1), ("--retries 2 -i 1ms", 3), ("--retries 3 -i 1ms --backoff 2", 4)] {
+        let finished = Run::sockkit(&format!("probe {words} -o ndjson 127.0.0.1:1")).finish();
+        let text = String::from_utf8(finished.stdout).unwrap();
+        let record: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!((finished.code, &record["attempt"]), (111, &attempts.into()), "{text}");
+        assert_eq!(text.lines().count(), 2, "one verdict, and the summary");
+    }
+    // Two pauses, the second of them twice as long.
+    let begun = Instant::now();
+    Run::sockkit("probe --quiet --retries 2 -i 50ms --backoff 2 127.0.0.1:1").code(111).check();
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+}
+
+#[test]
+fn measurements_have_statistics_of_what_was_open() {
+    let server = Server::start("-4 --quiet");
+    let finished = Run::sockkit(&format!("probe -c 20 -i 1ms {} 127.0.0.1:1", server.v4())).finish();
+    let text = String::from_utf8(finished.stdout).unwrap();
+    let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((finished.code, count(" open "), count(" refused ")), (111, 20, 20), "{text}");
+    let [.., open, refused] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    let form = regex::Regex::new(
+        r"^127\.0\.0\.1:\d+: 20 attempts, 20 open, 0 % lost; connect min/avg/p50/p99/max ([\d.]+/){3}-/[\d.]+ ms, jitter [\d.]+ ms$",
+    );
+    assert!(form.unwrap().is_match(open), "{open}");
+    assert_eq!(refused, "127.0.0.1:1: 20 attempts, 0 open, 100 % lost");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_watch_with_its_summary() {
+    let server = Server::start("-4 --quiet");
+    for (target, code) in [(server.v4(), 0), ("127.0.0.1:1".to_owned(), 111)] {
+        let mut command = Command::new(SOCKKIT);
+        command.args(["probe", "--watch", "-i", "10ms", &target]);
+        let mut child = Owned(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.nth(2).is_some());
+        kill(child.0.id(), Signal::Interrupt);
+        let last = lines.last().unwrap();
+        assert!(last.contains(" attempts, "), "{last}");
+        assert_eq!(child.wait("probe").code(), Some(code));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_wait_with_its_number() {
+    let mut command = Command::new(SOCKKIT);
+    command.args(["probe", "-v", "--wait", "open", "-i", "10ms", "127.0.0.1:1"]);
+    let mut child = Owned(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().is_some());
+    kill(child.0.id(), Signal::Interrupt);
+    assert!(lines.last().unwrap().contains("1 not finished"));
+    assert_eq!(child.wait("probe").code(), Some(130));
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+    use crate::harness::{Deaf, can_unshare, unshared};
+
+    #[test]
+    fn a_deadline_cuts_silence() {
+        let deaf = Deaf::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let finished = Run::sockkit(&format!("probe -w 50s --deadline 200ms -o ndjson {}", deaf.address)).finish();
+        let took = elapsed_ms(&finished.stdout);
+        assert!((200.0..250.0).contains(&took), "{took} ms");
+        assert_eq!(finished.code, 110);
+    }
+
+    #[test]
+    fn a_deadline_cuts_a_lookup_that_hangs() {
+        if !can_unshare() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let silence = "ip link set lo up; ip route add 192.0.2.0/24 dev lo src 127.0.0.1; \
+                       printf 'nameserver 192.0.2.1\\n' > $T/resolv; mount --bind $T/resolv /etc/resolv.conf; \
+                       printf 'hosts: dns\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
+        for words in ["", "--wait open", "--wait closed", "-c 3"] {
+            let finished =
+                unshared("-rmn", silence, &format!("probe {words} --deadline 200ms -o ndjson nosuch.invalid:80"))
+                    .env("T", folder.path().to_str().unwrap())
+                    .env("RES_OPTIONS", "timeout:30 attempts:5")
+                    .finish();
+            let took = elapsed_ms(&finished.stdout);
+            assert!((200.0..250.0).contains(&took), "{words}: {took} ms");
+            assert_eq!(finished.code, 110, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_appears_is_found_while_waiting() {
+        if !can_unshare() {
+            return;
+        }
+        let server = Server::start("-4 --quiet");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("hosts"), "").unwrap();
+        let files = "mount --bind $T/hosts /etc/hosts; \
+                     printf 'hosts: files\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
+        let words = format!("probe -v --wait open --deadline 50s -i 10ms late.invalid:{}", server.port());
+        let script = format!("set -e; {files}\nexec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script, SOCKKIT]).args(words.split(' ')).env("T", folder.path());
+        let mut child = Owned(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut attempts = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(attempts.any(|line| line.contains("EAI_NONAME")), "it has no address yet");
+        std::fs::write(folder.path().join("hosts"), "127.0.0.1 late.invalid\n").unwrap();
+        assert!(child.wait("probe").success());
+    }
+}
