@@ -15,9 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-#[cfg(unix)]
-use socket2::SockAddr;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 #[cfg(target_os = "linux")]
 use {
     rustix::event::{PollFd, PollFlags, poll},
