@@ -436,8 +436,12 @@ mod tests {
 
     use std::io;
 
-    use super::super::socket::{Interest, wait_any};
-    use super::super::{Clock, Socket};
+    use super::super::Clock;
+    #[cfg(target_os = "linux")]
+    use super::super::{
+        Socket,
+        socket::{Interest, wait_any},
+    };
     use super::*;
 
     /// Longer than any test: what waits for it hangs.

@@ -420,7 +420,6 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_hint_is_given_only_where_it_helps() {
         for (op, target, name, hint) in [

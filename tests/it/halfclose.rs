@@ -4,7 +4,9 @@ use std::io::{Read, Seek, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::time::Duration;
 
-use crate::harness::{DEADLINE, Peer, Place, Run, Running, dawdle, mask, pattern, read_exactly, read_to_end};
+#[cfg(unix)]
+use crate::harness::mask;
+use crate::harness::{DEADLINE, Peer, Place, Run, Running, dawdle, pattern, read_exactly, read_to_end};
 
 #[test]
 fn an_answer_that_waits_for_the_end_of_the_input_comes() {

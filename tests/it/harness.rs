@@ -171,13 +171,16 @@ fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// As a shell says it.
-fn code_of(status: ExitStatus) -> i32 {
+/// As a shell says it; an errno, which `probe` ends with, as Linux numbers it.
+pub fn code_of(status: ExitStatus) -> i32 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return 128 + signal;
     }
-    status.code().expect("it ended by itself")
+    let code = status.code().expect("it ended by itself");
+    #[cfg(not(target_os = "linux"))]
+    let code = foreign::ERRORS.iter().find(|error| error.status == Some(code)).map_or(code, |error| error.number);
+    code
 }
 
 /// A child that does not outlive its test.
@@ -192,7 +195,7 @@ impl Owned {
         let pid = self.0.id();
         let watchdog = thread::spawn(move || match is_over.recv_timeout(DEADLINE) {
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                kill(pid, Signal::Kill);
+                end_by_force(pid);
                 true
             }
             _ => false,
@@ -211,7 +214,16 @@ impl Drop for Owned {
     }
 }
 
+/// Ends a process that the test started, whatever it is doing.
+fn end_by_force(pid: u32) {
+    #[cfg(unix)]
+    kill(pid, Signal::Kill);
+    #[cfg(not(unix))]
+    let _ = Command::new("taskkill").args(["/F", "/PID", &pid.to_string()]).stdout(Stdio::null()).status();
+}
+
 /// The signals that tests send.
+#[cfg(unix)]
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
     Interrupt,
@@ -223,23 +235,19 @@ pub enum Signal {
 }
 
 /// kill(1) of a process that the test started.
+#[cfg(unix)]
 pub fn kill(pid: u32, signal: Signal) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal as Number, kill_process};
-        let number = match signal {
-            Signal::Interrupt => Number::INT,
-            Signal::Terminate => Number::TERM,
-            Signal::Kill => Number::KILL,
-            Signal::Stop => Number::STOP,
-            Signal::Continue => Number::CONT,
-        };
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        // A process that has ended meanwhile is what the caller wants.
-        let _ = kill_process(pid, number);
-    }
-    #[cfg(not(unix))]
-    let _ = Command::new("taskkill").args(["/F", "/PID", &pid.to_string()]).status().map(|_| signal);
+    use rustix::process::{Pid, Signal as Number, kill_process};
+    let number = match signal {
+        Signal::Interrupt => Number::INT,
+        Signal::Terminate => Number::TERM,
+        Signal::Kill => Number::KILL,
+        Signal::Stop => Number::STOP,
+        Signal::Continue => Number::CONT,
+    };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    // A process that has ended meanwhile is what the caller wants.
+    let _ = kill_process(pid, number);
 }
 
 /// A running `sockkit serve`, ready: its listening lines have been read.
@@ -269,6 +277,7 @@ impl Lines {
         Lines { come, heard: String::new() }
     }
 
+    #[cfg(unix)]
     #[track_caller]
     fn wait_for(&mut self, text: &str) {
         while !self.heard.contains(text) {
@@ -345,12 +354,14 @@ impl Server {
     }
 
     /// Waits until it has said something on stderr.
+    #[cfg(unix)]
     #[track_caller]
     pub fn until_told(&mut self, text: &str) {
         self.stderr.wait_for(text);
     }
 
     /// Sends a signal and waits for the end. Stdout is what came after the listening lines and was not read yet.
+    #[cfg(unix)]
     #[track_caller]
     pub fn end(self, signal: Signal) -> Finished {
         kill(self.pid(), signal);
@@ -538,14 +549,72 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Replaces what differs between runs: times by `TIME`, ports that the system chose by `PORT`.
+/// Replaces what differs between runs: times by `TIME`, ports that the system chose by `PORT`. Where errors have other
+/// numbers and words than on Linux, they get Linux's.
 pub fn mask(text: &str) -> String {
+    #[cfg(not(target_os = "linux"))]
+    let text = &foreign::as_on_linux(text);
     static TIME: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\b(\d+(\.\d+)? (ns|µs|ms|s)\b|\d+m \d\ds|\d+h \d\dm)").unwrap());
     // Chosen ports lie above the services'; the ports that tests name are below.
     static PORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(127\.0\.0\.1|\[::1\]|localhost):\d{4,5}\b").unwrap());
     let text = TIME.replace_all(text, "TIME");
     PORT.replace_all(&text, "$1:PORT").into_owned()
+}
+
+/// The system's own number for a refused connection.
+pub const REFUSED: i32 = if cfg!(target_os = "linux") {
+    111
+} else if cfg!(windows) {
+    10061
+} else {
+    61
+};
+
+/// What other systems call what Linux calls otherwise.
+#[cfg(not(target_os = "linux"))]
+mod foreign {
+    use std::sync::LazyLock;
+
+    use regex::Regex;
+
+    /// An error as expectations have it, that is as on Linux.
+    pub struct Error {
+        name: &'static str,
+        pub number: i32,
+        words: &'static str,
+        /// `probe`'s exit status for it: BSD's number, which Winsock's is as well without the 10000 in front.
+        pub status: Option<i32>,
+    }
+
+    const fn error(name: &'static str, number: i32, words: &'static str, status: Option<i32>) -> Error {
+        Error { name, number, words, status }
+    }
+
+    pub const ERRORS: [Error; 7] = [
+        error("EADDRINUSE", 98, "Address already in use", Some(48)),
+        error("EADDRNOTAVAIL", 99, "Cannot assign requested address", Some(49)),
+        error("ECONNRESET", 104, "Connection reset by peer", Some(54)),
+        error("ETIMEDOUT", 110, "Connection timed out", Some(60)),
+        error("ECONNREFUSED", 111, "Connection refused", Some(61)),
+        error("EAI_NONAME", -2, "Name or service not known", None),
+        error("EAI_SERVICE", -8, "Servname not supported for ai_socktype", None),
+    ];
+
+    /// Numbers always; words only where they are the system's, and not our own.
+    pub fn as_on_linux(text: &str) -> String {
+        static NAMED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\((E[A-Z_]+), (\d+)\)").unwrap());
+        let mut told = text.to_owned();
+        for found in NAMED.captures_iter(text) {
+            let Some(error) = ERRORS.iter().find(|error| error.name == &found[1]) else { continue };
+            let ours = format!("({}, {})", error.name, error.number);
+            let system = std::io::Error::from_raw_os_error(found[2].parse().expect("a number")).to_string();
+            let (words, _) = system.rsplit_once(" (os error ").expect("std's form");
+            let whole = format!("{} {}", words.trim_end_matches('.'), &found[0]);
+            told = told.replace(&whole, &format!("{} {ours}", error.words)).replace(&found[0], &ours);
+        }
+        told
+    }
 }
 
 /// Whether a program is installed. A test that needs one that is not says so, and is skipped.

@@ -14,6 +14,7 @@ mod echo_bench;
 mod generated;
 mod halfclose;
 mod harness;
+#[cfg(unix)]
 mod peers;
 mod probe;
 mod serve;

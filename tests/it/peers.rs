@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Finished, Owned, Run, Server, Signal, has, mask, pattern, until};
+use crate::harness::{Finished, Owned, Run, Server, Signal, has, mask, pattern};
 
 /// The client of the tutorial that the tool grew from: it sends, and expects the same in one piece.
 const PYTHON_CLIENT: &str = r#"
@@ -98,7 +98,6 @@ fn other_clients_get_every_byte_back() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn other_clients_of_a_unix_socket_get_every_byte_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +145,7 @@ fn other_servers_are_talked_to() {
             Run::program(program).args(words.split_whitespace()).stdin("from the server\n").finish()
         });
         let mut client = None;
-        until("it listens", || {
+        crate::harness::until("it listens", || {
             let came = Run::sockkit(&format!("connect {host} {port}")).stdin("from the client\n").finish();
             let is_refused = came.code == 1 && came.stderr.contains("ECONNREFUSED");
             client = Some(came);

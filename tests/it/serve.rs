@@ -6,15 +6,15 @@ mod ending;
 mod paths;
 mod scarcity;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 
-use regex::Regex;
 use serde_json::{Value, json};
+#[cfg(unix)]
+use {crate::harness::Signal, regex::Regex, std::sync::LazyLock};
 
-use crate::harness::{Owned, Run, SOCKKIT, Server, Signal, dial, exchange, mask, read_to_end};
+use crate::harness::{Owned, Run, SOCKKIT, Server, dial, exchange, mask, read_to_end, until};
 
 /// The listening lines are what scripts wait for: their form is frozen.
 #[test]
@@ -46,8 +46,11 @@ fn the_listening_lines_say_where_and_come_first() {
         let server = Server::start_with(words, expected.len());
         let lines: Vec<String> = server.listening.iter().map(|line| mask(line)).collect();
         assert_eq!(lines, expected, "serve {words}");
-        let finished = server.end(Signal::Terminate);
-        assert_eq!((finished.code, String::from_utf8_lossy(&finished.stdout).as_ref()), (0, ""), "serve {words}");
+        #[cfg(unix)]
+        {
+            let finished = server.end(Signal::Terminate);
+            assert_eq!((finished.code, String::from_utf8_lossy(&finished.stdout).as_ref()), (0, ""), "serve {words}");
+        }
     }
 }
 
@@ -107,17 +110,22 @@ fn a_connection_has_a_line_when_it_comes_and_one_when_it_goes() {
         assert_eq!(mask(&server.line()), format!("connected by {host}:PORT"));
         assert_eq!(mask(&server.line()), format!("{host}:PORT closed by peer after TIME: 6 bytes in, 6 bytes out"));
     }
-    let finished = server.end(Signal::Terminate);
-    let summary = "served 2 connections in TIME, at most N at once; in 12 B, out 12 B\n";
-    assert_eq!((finished.code, finished.stdout, mask_peak(&finished.stderr).as_str()), (0, Vec::new(), summary));
+    #[cfg(unix)]
+    {
+        let finished = server.end(Signal::Terminate);
+        let summary = "served 2 connections in TIME, at most N at once; in 12 B, out 12 B\n";
+        assert_eq!((finished.code, finished.stdout, mask_peak(&finished.stderr).as_str()), (0, Vec::new(), summary));
+    }
 }
 
 /// A peer has its last byte a moment before the server counts it out: so the next may still meet it.
+#[cfg(unix)]
 fn mask_peak(text: &str) -> String {
     static PEAK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"at most \d+ at once").unwrap());
     PEAK.replace_all(&mask(text), "at most N at once").into_owned()
 }
 
+#[cfg(unix)]
 #[test]
 fn the_summary_counts_what_was_served() {
     for (words, peers, expected) in [
@@ -135,6 +143,7 @@ fn the_summary_counts_what_was_served() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn quiet_leaves_the_listening_lines_and_the_errors() {
     for words in ["--quiet", "--quiet --json"] {
@@ -186,15 +195,45 @@ fn json_has_the_same_events_with_their_fields() {
         "received_bytes": 5, "sent_bytes": 5,
     });
     assert_eq!(event(&server.line()), closed);
-    let finished = server.end(Signal::Terminate);
-    let summary = json!({
-        "schema": schema, "event": "summary", "connections": 1, "connections_peak": 1, "connections_failed": 0,
-        "connections_cut": 0, "accepts_failed": 0, "datagrams": 0, "datagrams_unanswered": 0, "received_bytes": 5,
-        "sent_bytes": 5,
+    #[cfg(unix)]
+    {
+        let finished = server.end(Signal::Terminate);
+        let summary = json!({
+            "schema": schema, "event": "summary", "connections": 1, "connections_peak": 1, "connections_failed": 0,
+            "connections_cut": 0, "accepts_failed": 0, "datagrams": 0, "datagrams_unanswered": 0, "received_bytes": 5,
+            "sent_bytes": 5,
+        });
+        let stdout = String::from_utf8(finished.stdout).unwrap();
+        assert_eq!((stdout.lines().count(), event(&stdout)), (1, summary));
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+    }
+}
+
+#[test]
+fn once_ends_it_after_one_connection() {
+    let mut server = Server::start("--once");
+    let address = server.v6();
+    let first = dial(&address);
+    assert!(server.line().starts_with("connected by [::1]:"));
+    // The second is not taken: it is refused, or reset if the kernel had queued it.
+    stops_listening(&address);
+    assert_eq!(exchange(&first, b"hello"), b"hello");
+    let finished = server.finish();
+    assert_eq!(
+        (finished.code, mask(&String::from_utf8(finished.stdout).unwrap()).as_str(), mask(&finished.stderr).as_str()),
+        (
+            0,
+            "[::1]:PORT closed by peer after TIME: 5 bytes in, 5 bytes out\n",
+            "served 1 connection in TIME; in 5 B, out 5 B\n"
+        )
+    );
+}
+
+/// Waits until a server has closed its listener.
+fn stops_listening(address: &str) {
+    until("a new connection is refused", || {
+        TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
-    let stdout = String::from_utf8(finished.stdout).unwrap();
-    assert_eq!((stdout.lines().count(), event(&stdout)), (1, summary));
-    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
 }
 
 /// `serve | head -2`: who read the listening lines has gone.

@@ -1,10 +1,14 @@
 //! Bad input, closed and full streams, exit statuses.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
-use crate::harness::{Finished, Owned, Run, SOCKKIT, Server};
+use crate::harness::{Finished, REFUSED, Run, Server};
+#[cfg(unix)]
+use {
+    crate::harness::{Owned, SOCKKIT},
+    std::io::{BufRead, BufReader},
+    std::process::{Command, Stdio},
+};
 
 /// How each command is told a port.
 const PORT: [&str; 4] = ["serve -p", "connect 127.0.0.1", "probe 127.0.0.1", "echo-bench 127.0.0.1"];
@@ -266,11 +270,12 @@ fn every_help_succeeds_and_has_its_sections() {
         let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= 100, "{words}: {widest} columns");
     };
+    let program = format!("sockkit{}", std::env::consts::EXE_SUFFIX);
     for words in ["-h", "--help", "help"] {
-        has(words, &["Usage: sockkit <COMMAND>", "Commands:", "Options:", "Exit status:", "timed out"]);
+        has(words, &[&format!("Usage: {program} <COMMAND>"), "Commands:", "Options:", "Exit status:", "timed out"]);
     }
     for command in COMMANDS {
-        let usage = format!("Usage: sockkit {command} [OPTIONS]");
+        let usage = format!("Usage: {program} {command} [OPTIONS]");
         let sections =
             [usage.as_str(), "Arguments:", "Options:", "Output:", "Socket options:", "Exit status", "--trace"];
         has(&format!("{command} -h"), &sections);
@@ -417,8 +422,8 @@ fn colour_is_where_it_is_wanted() {
         .code(1)
         .check();
     // What programs read has no colour in it.
-    for (format, line) in [("errno", "111\n"), ("errname", "ECONNREFUSED\n")] {
-        run("probe --color always 127.0.0.1:1 -o").args([format]).stdout(line).code(111).check();
+    for (format, line) in [("errno", format!("{REFUSED}\n")), ("errname", "ECONNREFUSED\n".to_owned())] {
+        run("probe --color always 127.0.0.1:1 -o").args([format]).stdout(&line).code(111).check();
     }
     assert!(!run("probe --color always --json 127.0.0.1:1").finish().stdout.contains(&0x1b));
 }

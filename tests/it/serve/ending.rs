@@ -1,23 +1,17 @@
 //! Signals, draining, `--once`: what has come is answered, then everybody sees an orderly end.
+#![cfg(unix)]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::thread;
 
 use serde_json::Value;
 use socket2::{Socket, Type};
 
+use super::stops_listening;
 use crate::harness::{
     DEADLINE, Server, Signal, dial, exchange, kill, mask, patient, pattern, plain_socket, read_exactly, read_to_end,
-    until,
 };
-
-/// Waits until a server that was told to stop has closed its listener.
-fn stops_listening(address: &str) {
-    until("a new connection is refused", || {
-        TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    });
-}
 
 /// A peer whose kernel takes little, so that what it does not read piles up at the server.
 fn narrow_peer(address: &str) -> Socket {
@@ -84,7 +78,6 @@ fn what_is_queued_at_the_signal_is_answered_before_the_end() {
 }
 
 /// Those that the kernel has accepted for a server that is busy: closing the listener would reset them.
-#[cfg(unix)]
 #[test]
 fn connections_in_the_queue_are_served_before_the_end() {
     let server = Server::start("-j");
@@ -177,26 +170,6 @@ fn a_second_signal_ends_it_at_once_with_its_status() {
         let summary = mask(&finished.stderr);
         assert!(summary.contains("\nserved 1 connection in TIME, 1 cut off at the end; in "), "{summary}");
     }
-}
-
-#[test]
-fn once_ends_it_after_one_connection() {
-    let mut server = Server::start("--once");
-    let address = server.v6();
-    let first = dial(&address);
-    assert!(server.line().starts_with("connected by [::1]:"));
-    // The second is not taken: it is refused, or reset if the kernel had queued it.
-    stops_listening(&address);
-    assert_eq!(exchange(&first, b"hello"), b"hello");
-    let finished = server.finish();
-    assert_eq!(
-        (finished.code, mask(&String::from_utf8(finished.stdout).unwrap()).as_str(), mask(&finished.stderr).as_str()),
-        (
-            0,
-            "[::1]:PORT closed by peer after TIME: 5 bytes in, 5 bytes out\n",
-            "served 1 connection in TIME; in 5 B, out 5 B\n"
-        )
-    );
 }
 
 #[test]

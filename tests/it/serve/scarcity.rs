@@ -1,8 +1,8 @@
 //! Ports that are taken, descriptors that run out, accepts that fail.
 
-use std::process::Command;
-
-use crate::harness::{Run, SOCKKIT, Server, Signal, dial, exchange, has, mask};
+#[cfg(unix)]
+use crate::harness::Signal;
+use crate::harness::{Run, Server, dial, exchange};
 
 #[test]
 fn a_second_server_on_a_port_is_refused_and_the_first_goes_on() {
@@ -17,6 +17,7 @@ fn a_second_server_on_a_port_is_refused_and_the_first_goes_on() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_port_is_free_again_at_once() {
     let server = Server::start("-4");
@@ -48,12 +49,13 @@ fn fifty_servers_start_at_once_on_ports_of_their_own() {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::{Read, Write};
+    use std::process::Command;
     use std::time::Duration;
 
     use socket2::Socket;
 
     use super::*;
-    use crate::harness::{DEADLINE, read_exactly};
+    use crate::harness::{DEADLINE, SOCKKIT, has, mask, read_exactly};
 
     /// The processor time that a process has used, in the kernel's ticks of 10 ms: fields 14 and 15 of proc_pid_stat(5).
     fn ticks(pid: u32) -> u64 {
