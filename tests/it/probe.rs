@@ -19,6 +19,7 @@ mod reasons;
 #[cfg(target_os = "linux")]
 mod sweep;
 mod targets;
+#[cfg(unix)]
 mod waiting;
 
 use std::net::TcpListener;
