@@ -882,7 +882,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__probe)
-            opts="-w -c -i -o -s -p -4 -6 -u -U -n -j -v -h --timeout --deadline --wait --retries --count --watch --interval --backoff --stable --send --expect --banner --addr --require --exclude --open --parallel --rate --limit --yes --output-format --exit-code --source --source-port --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-w -c -i -o -s -p -4 -6 -u -U -n -j -v -h --timeout --count --interval --output-format --deadline --wait --retries --watch --backoff --stable --send --expect --banner --addr --require --exclude --open --parallel --rate --limit --yes --exit-code --source --source-port --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -896,27 +896,6 @@ _sockkit() {
                     return 0
                     ;;
                 -w)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --deadline)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --wait)
-                    COMPREPLY=($(compgen -W "open closed down" -- "${cur}"))
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --retries)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -945,6 +924,41 @@ _sockkit() {
                     return 0
                     ;;
                 -i)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text errno errname json ndjson csv grep prometheus nagios" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text errno errname json ndjson csv grep prometheus nagios" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --deadline)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -W "open closed down" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --retries)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -1013,20 +1027,6 @@ _sockkit() {
                     ;;
                 --limit)
                     COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --output-format)
-                    COMPREPLY=($(compgen -W "text errno errname json ndjson csv grep prometheus nagios" -- "${cur}"))
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -W "text errno errname json ndjson csv grep prometheus nagios" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

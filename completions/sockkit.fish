@@ -174,13 +174,22 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l quiet -d 'Sa
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s w -l timeout -d 'How long an attempt may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s c -l count -d 'Measure each target so many times, as ping does' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s i -l interval -d 'Pause between attempts [default: 1s with -c, else 250ms]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s o -l output-format -d 'What is printed for a target' -r -f -a "text\t'A line for people'
+errno\t'The number that connect_ex returns: 0, or the errno (-1 where a name was not found)'
+errname\t'Its name, the same on every system: OK, ECONNREFUSED, EAI_NONAME'
+json\t'A JSON object (as --json), in the order of the targets'
+ndjson\t'A JSON object as soon as it is known, and one that sums up'
+csv\t'Comma-separated values with a heading (RFC 4180)'
+grep\t'Tab-separated: state, protocol, address, port, errname, target'
+prometheus\t'The text format of Prometheus, for its textfile collector'
+nagios\t'One line with performance data, as monitoring plugins print it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l deadline -d 'How long everything may take' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l wait -d 'Probe until a target is so, or until the deadline' -r -f -a "open\t'Somebody answers, and the checks that were asked for pass'
 closed\t'A refusal, and nothing else: the host is there and nobody listens'
 down\t'Anything but an answer: refused, silent or unreachable'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l retries -d 'Probe a target that fails so many times more' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s c -l count -d 'Measure each target so many times, as ping does' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s i -l interval -d 'Pause between attempts [default: 1s with -c, else 250ms]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l backoff -d 'Multiply the pause by this each time, up to 30 s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l stable -d 'Open only if the peer stays so long, without end or reset' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l send -d 'Send this when connected; over UDP it is the question' -r -f
@@ -193,15 +202,6 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l exclude -d 'Le
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l parallel -d 'Connects under way at a time [default: 1024]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l rate -d 'Targets begun a second, at most' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l limit -d 'Probe only the first N targets' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s o -l output-format -d 'What is printed for a target' -r -f -a "text\t'A line for people'
-errno\t'The number that connect_ex returns: 0, or the errno (-1 where a name was not found)'
-errname\t'Its name, the same on every system: OK, ECONNREFUSED, EAI_NONAME'
-json\t'A JSON object (as --json), in the order of the targets'
-ndjson\t'A JSON object as soon as it is known, and one that sums up'
-csv\t'Comma-separated values with a heading (RFC 4180)'
-grep\t'Tab-separated: state, protocol, address, port, errname, target'
-prometheus\t'The text format of Prometheus, for its textfile collector'
-nagios\t'One line with performance data, as monitoring plugins print it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l exit-code -d 'What the exit status means [default: errno; nagios with -o nagios]' -r -f -a "errno\t'0, or the errno of the first target that failed'
 class\t'The table of the other commands: the same on every system'
 simple\t'0 open, 1 not open, 2 usage'

@@ -2,6 +2,7 @@
 //!
 //! Owns what was typed. Must not know what it means: each command makes its plan of its own arguments.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -40,7 +41,16 @@ pub struct Cli {
 
 /// Reads a command line.
 pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> {
-    Cli::try_parse_from(arguments).map_err(Said)
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_long = |argument: &OsString| {
+        let bytes = argument.as_encoded_bytes();
+        // Help, as a word and among other letters, lists everything.
+        bytes == b"help" || bytes.starts_with(b"--") || (bytes.starts_with(b"-") && bytes.contains(&b'h'))
+    };
+    LEAVES_OUT_LONG.set(!arguments.iter().any(is_long));
+    let read = Cli::try_parse_from(arguments).map_err(Said);
+    LEAVES_OUT_LONG.set(false);
+    read
 }
 
 /// What there is to say to a command line instead of carrying it out.
@@ -98,6 +108,36 @@ pub enum Command {
         /// The command; none is the program's own page.
         command: Option<String>,
     },
+}
+
+thread_local! {
+    /// Whether the command line that is being read has no long flag.
+    static LEAVES_OUT_LONG: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Arguments that are all long flags, defined only where the command line has any: to define them takes longer than to
+/// probe a port. Without them they are as if none had been typed, so nothing else may refer to one of them.
+#[derive(Debug, Clone, Default)]
+pub struct Long<A>(pub A);
+
+impl<A: Args + Default> FromArgMatches for Long<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if LEAVES_OUT_LONG.get() { Ok(Long::default()) } else { A::from_arg_matches(matches).map(Long) }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl<A: Args + Default> Args for Long<A> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        if LEAVES_OUT_LONG.get() { command } else { A::augment_args(command) }
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        A::augment_args_for_update(command)
+    }
 }
 
 /// The arguments of a command, defined only when it is invoked: defining them all takes longer than a probe.

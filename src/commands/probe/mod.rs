@@ -41,7 +41,7 @@ use self::sweep::{Dials, sweep};
 use self::targets::{Spot, Targets};
 pub use self::waiting::Goal;
 use self::waiting::Rules;
-use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{Long, OutputArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
 use crate::connection::{Allowed, Options, Source, Transport, trace};
 use crate::exit::Status;
@@ -86,6 +86,47 @@ pub struct Args {
     /// it no second chance.
     #[arg(short = 'w', long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
     pub timeout: Duration,
+    /// Measure each target so many times, as ping does
+    ///
+    /// A line for each, and then the times of those that were open: min, avg, p50, p99 and max, jitter and loss. A target
+    /// counts as open if any of its measurements was.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Pause between attempts [default: 1s with -c, else 250ms]
+    #[arg(short = 'i', long, value_name = "DURATION", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// What is printed for a target
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: Format,
+    /// Probe only: always so (netcat's flag)
+    #[arg(short = 'z', hide = true)]
+    pub zero: bool,
+    /// Listening is `sockkit serve` (netcat's flag)
+    #[arg(short = 'l', hide = true)]
+    pub listen: bool,
+    /// How it is probed, counted and told.
+    #[command(flatten)]
+    pub how: Long<How>,
+    /// Our own end.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Protocol and family.
+    #[command(flatten)]
+    pub transport: TransportArgs,
+    /// A command to become when the targets are as wanted
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Last, because their heading would cover whatever came after them.
+    #[command(flatten)]
+    pub options: Long<Options>,
+}
+
+/// The long flags. They have defaults of their own where none of them is typed.
+#[derive(Debug, Default, clap::Args)]
+pub struct How {
     /// How long everything may take
     ///
     /// It cuts off whatever is under way then, a lookup too. [default with --wait: 30s]
@@ -97,23 +138,14 @@ pub struct Args {
     #[arg(long, value_name = "STATE", conflicts_with_all = ["count", "watch", "retries"])]
     pub wait: Option<Goal>,
     /// Probe a target that fails so many times more
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, conflicts_with = "count")]
     pub retries: u64,
-    /// Measure each target so many times, as ping does
-    ///
-    /// A line for each, and then the times of those that were open: min, avg, p50, p99 and max, jitter and loss. A target
-    /// counts as open if any of its measurements was.
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "retries")]
-    pub count: Option<u64>,
     /// The same until ^C
     #[arg(long, conflicts_with_all = ["count", "retries"])]
     pub watch: bool,
-    /// Pause between attempts [default: 1s with -c, else 250ms]
-    #[arg(short = 'i', long, value_name = "DURATION", value_parser = parse_duration)]
-    pub interval: Option<Duration>,
     /// Multiply the pause by this each time, up to 30 s
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, hide_default_value = true, value_parser = parse_factor)]
-    pub backoff: f64,
+    #[arg(long, hide_short_help = true, value_name = "FACTOR", value_parser = parse_factor)]
+    pub backoff: Option<f64>,
     /// Open only if the peer stays so long, without end or reset
     ///
     /// For ports that accept before there is a server behind them.
@@ -143,44 +175,20 @@ pub struct Args {
     #[arg(long)]
     pub open: bool,
     /// Connects under way at a time [default: 1024]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub parallel: Option<u64>,
     /// Targets begun a second, at most
-    #[arg(long, value_name = "N", value_parser = parse_rate, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = parse_rate, value_hint = ValueHint::Other)]
     pub rate: Option<f64>,
     /// Probe only the first N targets
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Probe more than a million targets without asking
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub yes: bool,
-    /// What is printed for a target
-    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
-    pub output_format: Format,
     /// What the exit status means [default: errno; nagios with -o nagios]
     #[arg(long, value_name = "MEANING")]
     pub exit_code: Option<ExitCode>,
-    /// Probe only: always so (netcat's flag)
-    #[arg(short = 'z', hide = true)]
-    pub zero: bool,
-    /// Listening is `sockkit serve` (netcat's flag)
-    #[arg(short = 'l', hide = true)]
-    pub listen: bool,
-    /// Our own end.
-    #[command(flatten)]
-    pub source: SourceArgs,
-    /// Protocol and family.
-    #[command(flatten)]
-    pub transport: TransportArgs,
-    /// A command to become when the targets are as wanted
-    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
-    /// What is printed.
-    #[command(flatten)]
-    pub output: OutputArgs,
-    /// Last, because their heading would cover whatever came after them.
-    #[command(flatten)]
-    pub options: Options,
 }
 
 /// What `--send` sends.
@@ -188,11 +196,12 @@ pub struct Args {
 pub struct Payload(Vec<u8>);
 
 /// Which addresses of a name are probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Which {
     /// Only the first
     First,
     /// All until one answers
+    #[default]
     Any,
     /// Each, as a target of its own
     All,
@@ -302,11 +311,12 @@ struct Plan {
 
 impl Plan {
     fn from_args(args: &Args, output: Output) -> Result<Plan> {
+        let Long(how) = &args.how;
         if args.listen {
             let words = args.targets.join(" ");
             return Err(UsageError(format!("-l listens: that is `sockkit serve {words}`")).into());
         }
-        if args.options.fast_open.is_some_and(|queue| queue > 0) {
+        if args.options.0.fast_open.is_some_and(|queue| queue > 0) {
             let why = "with --fast-open a connect ends before the peer has answered: it proves nothing about the port";
             return Err(UsageError(why.to_owned()).into());
         }
@@ -317,31 +327,31 @@ impl Plan {
         let source =
             |is_needed: bool, transport| if is_needed { args.source.source(transport) } else { Ok(Source::default()) };
         let range_require = if targets.has_range { Require::Any } else { Require::All };
-        let limit = args.limit.unwrap_or(u64::MAX);
+        let limit = how.limit.unwrap_or(u64::MAX);
         Ok(Plan {
             allowed: args.transport.allowed(),
             is_numeric: args.transport.numeric,
-            which: args.which,
+            which: how.which,
             timeout: args.timeout,
-            deadline: args.deadline.or(args.wait.map(|_| WAIT_DEADLINE)),
+            deadline: how.deadline.or(how.wait.map(|_| WAIT_DEADLINE)),
             rules: rules(args),
             checks: Arc::new(Checks {
-                send: args.send.as_ref().map(|payload| payload.0.clone()),
-                expect: args.expect.clone(),
-                has_banner: args.banner,
-                stable: args.stable,
+                send: how.send.as_ref().map(|payload| payload.0.clone()),
+                expect: how.expect.clone(),
+                has_banner: how.banner,
+                stable: how.stable,
                 timeout: args.timeout,
             }),
             // An empty datagram is as good a question as any: a closed port refuses it too.
-            question: Some(args.send.as_ref().map_or(Vec::new(), |payload| payload.0.clone())),
+            question: Some(how.send.as_ref().map_or(Vec::new(), |payload| payload.0.clone())),
             window: window(args, targets.total.min(limit)),
-            rate: args.rate,
+            rate: how.rate,
             limit,
-            require: args.require.unwrap_or(range_require),
+            require: how.require.unwrap_or(range_require),
             format,
-            only_open: args.open,
-            exit_code: args.exit_code.unwrap_or(meaning),
-            options: args.options.clone(),
+            only_open: how.open,
+            exit_code: how.exit_code.unwrap_or(meaning),
+            options: args.options.0.clone(),
             source: source(has_inet, Transport::Tcp)?,
             unix_source: source(has_unix, Transport::UnixStream)?,
             command: args.command.clone(),
@@ -378,15 +388,16 @@ impl Plan {
 }
 
 fn targets(args: &Args) -> Result<Targets> {
+    let Long(how) = &args.how;
     let mut targets = Targets::new(args.transport.unix, args.transport.udp);
     targets.add_arguments(&args.targets)?;
-    for word in &args.exclude {
+    for word in &how.exclude {
         targets.exclude(word).map_err(|why| UsageError(format!("--exclude: {why}")))?;
     }
     if targets.total == 0 {
         return Err(UsageError(format!("no target in {}", args.targets.join(" "))).into());
     }
-    if targets.total > TARGETS_MAX && !args.yes && args.limit.is_none() {
+    if targets.total > TARGETS_MAX && !how.yes && how.limit.is_none() {
         let many = Count(targets.total);
         return Err(UsageError(format!(
             "that is {many} targets: --yes probes them all, --limit N the first N of them"
@@ -397,20 +408,22 @@ fn targets(args: &Args) -> Result<Targets> {
 }
 
 fn rules(args: &Args) -> Rules {
-    let count = if args.watch { Some(u64::MAX) } else { args.count };
+    let Long(how) = &args.how;
+    let count = if how.watch { Some(u64::MAX) } else { args.count };
     let pause = if count.is_some() { MEASURE_INTERVAL } else { RETRY_INTERVAL };
     Rules {
-        wait: args.wait,
-        retries: args.retries,
+        wait: how.wait,
+        retries: how.retries,
         count,
         interval: args.interval.unwrap_or(pause),
-        backoff: args.backoff,
+        backoff: how.backoff.unwrap_or(1.0),
     }
 }
 
 /// How many connects are under way at a time: no more than there are targets, nor than descriptors can be had.
 fn window(args: &Args, total: u64) -> usize {
-    let wanted = args.parallel.map_or(WINDOW, |parallel| usize::try_from(parallel).unwrap_or(usize::MAX));
+    let Long(how) = &args.how;
+    let wanted = how.parallel.map_or(WINDOW, |parallel| usize::try_from(parallel).unwrap_or(usize::MAX));
     let wanted = wanted.min(usize::try_from(total).unwrap_or(usize::MAX));
     if wanted <= MANY as usize {
         return wanted;
@@ -419,7 +432,7 @@ fn window(args: &Args, total: u64) -> usize {
     let limit = if args.command.is_empty() { raise_descriptor_limit() } else { descriptor_limit() };
     let free = limit.map_or(usize::MAX, |limit| limit.saturating_sub(DESCRIPTORS_APART).max(1) as usize);
     // Those that are talked to after their connect have a descriptor too.
-    let is_checked = args.send.is_some() || args.expect.is_some() || args.banner || args.stable.is_some();
+    let is_checked = how.send.is_some() || how.expect.is_some() || how.banner || how.stable.is_some();
     wanted.min(if is_checked { (free / 2).max(1) } else { free })
 }
 
