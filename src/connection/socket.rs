@@ -68,10 +68,14 @@ impl Socket {
         }
     }
 
-    /// Takes over a socket that an event loop has accepted.
+    /// Takes over what an event loop has accepted here: the loop made the call, so a trace cannot know how long it took.
     #[cfg(windows)]
-    pub(super) fn adopt(socket: socket2::Socket) -> Socket {
-        Socket(Some(socket))
+    pub(super) fn adopt(&self, accepted: socket2::Socket, peer: Address) -> io::Result<(Socket, Address)> {
+        let shown = |accepted: Option<&(Socket, Address)>| match accepted {
+            Some((_, peer)) => format!("{}, {peer}", self.id()),
+            None => self.id().to_string(),
+        };
+        trace::call("accept", shown, || Ok((Socket(Some(accepted)), peer)))
     }
 
     /// bind(2)

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -272,10 +271,10 @@ impl Server {
         let driven = Arc::new(driven);
         lock(&self.live).insert(id, driven.clone());
         if self.stopping.load(Ordering::SeqCst) {
-            end_input(&driven);
+            driven.end_input();
         }
         if self.cutting.load(Ordering::SeqCst) {
-            cut(&driven);
+            driven.cut();
         }
         let (traffic, how) = echo::echo(&driven).await;
         let how = match how {
@@ -308,7 +307,7 @@ impl Server {
                 _ = stops.recv() => self.stopping.store(true, Ordering::SeqCst),
             }
         }
-        lock(&self.live).values().for_each(|driven| end_input(driven));
+        lock(&self.live).values().for_each(|driven| driven.end_input());
         let ending = tokio::select! {
             () = self.all_ended() => return Ending::Done,
             number = stops.recv() => number.map_or(Ending::Done, Ending::Insisted),
@@ -316,7 +315,7 @@ impl Server {
             never = self.tell_of_draining() => match never {},
         };
         self.cutting.store(true, Ordering::SeqCst);
-        lock(&self.live).values().for_each(|driven| cut(driven));
+        lock(&self.live).values().for_each(|driven| driven.cut());
         self.all_ended().await;
         ending
     }
@@ -394,17 +393,4 @@ async fn accept_any(listeners: &[Driven<Listener>], turn: usize) -> (&Listener, 
         Poll::Pending
     })
     .await
-}
-
-/// After shutdown(2) of the receiving side, recv(2) gives what has arrived and then says that the stream has ended.
-fn end_input(driven: &Driven<Conn>) {
-    // It fails when the peer is gone, and then the input has ended anyway.
-    let _ = driven.get().socket().shutdown(Shutdown::Read);
-}
-
-/// The close that follows is a RST. After shutdown(2) of both sides no call waits, so it follows now.
-fn cut(driven: &Driven<Conn>) {
-    // Both fail only on a connection that is gone already.
-    let _ = driven.get().reset_on_close();
-    let _ = driven.get().socket().shutdown(Shutdown::Both);
 }
