@@ -171,7 +171,25 @@ pub fn bulk_stdout(raw: bool) -> io::Result<Box<dyn Write + Send>> {
         Ok(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
     }
     #[cfg(not(unix))]
-    Ok(Box::new(io::stdout()))
+    Ok(Box::new(Prompt(io::stdout())))
+}
+
+/// Stdout without std's wait for the end of a line: a prompt has none.
+#[cfg(not(unix))]
+struct Prompt(io::Stdout);
+
+#[cfg(not(unix))]
+impl Write for Prompt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stdout = self.0.lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A terminal that a peer's bytes cannot drive.

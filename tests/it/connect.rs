@@ -444,6 +444,21 @@ fn what_is_typed_goes_out_at_once_and_answers_come_at_once() {
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
 }
 
+#[test]
+fn a_prompt_is_shown_though_its_line_has_no_end_yet() {
+    let peer = Peer::start(Place::Tcp, |mut peer| {
+        peer.write_all(b"login: ").unwrap();
+        read_exactly(&peer, 5)
+    });
+    let mut client = Running::sockkit(&format!("connect {}", peer.address));
+    let mut prompt = [0; 7];
+    client.stdout.as_mut().unwrap().read_exact(&mut prompt).unwrap();
+    assert_eq!(&prompt, b"login: ");
+    client.write(b"root\n");
+    assert_eq!(peer.finish(), b"root\n");
+    assert_eq!(client.finish().code, 0);
+}
+
 /// One datagram is one read of stdin; more than one holds goes in several.
 #[test]
 fn stdin_over_datagrams_is_cut_at_their_largest_size() {
