@@ -81,7 +81,10 @@ impl Waker {
         #[cfg(unix)]
         return self.event.is_some();
         #[cfg(not(unix))]
-        false
+        {
+            let _ = self;
+            false
+        }
     }
 }
 
@@ -106,6 +109,7 @@ impl Watch {
     }
 
     /// Watches one more socket, until it is closed.
+    #[cfg_attr(windows, expect(clippy::unnecessary_wraps, reason = "only an event queue can refuse"))]
     pub(super) fn add(&self, key: usize, flight: &Flight) -> io::Result<()> {
         match &self.queue {
             Queue::None => {
@@ -175,6 +179,9 @@ impl Queue {
             Waker { event, ..Waker::default() }
         }
         #[cfg(not(unix))]
-        Waker::default()
+        {
+            let _ = self;
+            Waker::default()
+        }
     }
 }

@@ -376,6 +376,10 @@ pub(super) fn set_receive_timeout(socket: &Socket, timeout: Duration) -> io::Res
 
 /// Makes a connected datagram socket hear of hosts and networks that cannot be reached, not only of closed ports
 /// (`IP_RECVERR`, ip(7)). Other systems than Linux tell what they tell.
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    expect(clippy::unnecessary_wraps, reason = "only a system that has the option can refuse it")
+)]
 pub(super) fn report_errors(socket: &Socket, family: Family) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
