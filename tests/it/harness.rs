@@ -342,6 +342,8 @@ impl Server {
         format!("[::1]:{}", self.port())
     }
 
+    /// For signals, and for what the system tells of a process.
+    #[cfg(unix)]
     pub fn pid(&self) -> u32 {
         self.child.0.id()
     }
@@ -552,12 +554,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Replaces what differs between runs: times by `TIME`, ports that the system chose by `PORT`. Where errors have other
 /// numbers and words than on Linux, they get Linux's.
 pub fn mask(text: &str) -> String {
-    #[cfg(not(target_os = "linux"))]
-    let text = &foreign::as_on_linux(text);
     static TIME: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\b(\d+(\.\d+)? (ns|µs|ms|s)\b|\d+m \d\ds|\d+h \d\dm)").unwrap());
     // Chosen ports lie above the services'; the ports that tests name are below.
     static PORT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(127\.0\.0\.1|\[::1\]|localhost):\d{4,5}\b").unwrap());
+    #[cfg(not(target_os = "linux"))]
+    let text = &foreign::as_on_linux(text);
     let text = TIME.replace_all(text, "TIME");
     PORT.replace_all(&text, "$1:PORT").into_owned()
 }

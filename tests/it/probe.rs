@@ -199,6 +199,7 @@ fn how_much_is_said_never_changes_the_status() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_reader_that_leaves_does_not_change_the_status() {
     for (targets, code) in [([CLOSED, "unix:/nonexistent/socket"], 111), (["unix:/nonexistent/socket", CLOSED], 2)] {
