@@ -13,7 +13,8 @@
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
-//! | `ready`    | sockets on an event loop: tokio's for serve, mio's for echo-bench |
+//! | `ready`    | sockets on serve's event loop |
+//! | `crowd`    | many sockets watched by one thread, for echo-bench |
 //! | `trace`    | every call as it happens |
 //! | `error`, `errno` | what failed: operation, target, time, errno |
 //! | `sys`      | the only `unsafe`: system calls that have no safe wrapper |
@@ -21,6 +22,7 @@
 //! It must not know a command, an exit status or a terminal.
 
 mod attempt;
+pub mod crowd;
 pub mod datagram;
 pub mod dial;
 pub mod endpoint;
@@ -38,6 +40,7 @@ mod watch;
 
 use std::fmt;
 
+pub use crowd::Crowd;
 pub use dial::{Attempt, Dial, Dialed, Source, Waker, dial};
 pub use endpoint::{Address, Endpoint, Role, UnixName};
 pub use error::{Cause, Clock, Error, Kind, Op, Result};

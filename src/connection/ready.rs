@@ -1,4 +1,4 @@
-//! Sockets on an event loop: tokio's for serve, mio's for a benchmark with many connections.
+//! Sockets on serve's event loop, which is tokio's.
 //!
 //! Owns the dance of readiness: when to call, when to wait, when a short read has emptied the queue. Must not know what is
 //! sent or received. Trade-off: the calls are our own, on our own sockets, and the loops only say when: that keeps them

@@ -73,6 +73,27 @@ impl Conn {
         self.socket.recv(buffer).map_err(|error| self.receive_error(error))
     }
 
+    /// recv(2), not waiting: none if there is nothing yet.
+    #[inline]
+    pub fn try_recv(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        self.unless_busy(self.socket.recv(buffer), Op::Receive)
+    }
+
+    /// send(2), not waiting: how many bytes the system took, none if it has no room.
+    #[inline]
+    pub fn try_send(&self, bytes: &[u8]) -> Result<Option<usize>> {
+        self.unless_busy(self.socket.send(bytes), Op::Send)
+    }
+
+    #[inline]
+    fn unless_busy(&self, result: io::Result<usize>, op: Op) -> Result<Option<usize>> {
+        match result {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(self.error(op, error)),
+        }
+    }
+
     /// SO_RCVTIMEO says EAGAIN (Winsock: WSAETIMEDOUT) when its time is up.
     #[cold]
     fn receive_error(&self, error: io::Error) -> Error {
@@ -128,6 +149,11 @@ impl Conn {
     /// Bytes that the system has taken but the peer has not acknowledged; none where the system cannot tell.
     pub fn unacknowledged_bytes(&self) -> Option<u64> {
         if self.transport == Transport::Tcp { self.socket.unacknowledged_bytes() } else { None }
+    }
+
+    /// Datagrams that the system dropped because our receive buffer was full; none where it does not tell.
+    pub fn receive_drops(&self) -> Option<u64> {
+        if self.transport.is_stream() { None } else { super::sys::receive_drops(self.socket.raw()) }
     }
 
     /// What the kernel knows of it: none where there is no `TCP_INFO`.

@@ -68,6 +68,37 @@ pub(super) fn unacknowledged_bytes(socket: &socket2::Socket) -> Option<u64> {
     }
 }
 
+/// Datagrams that the kernel dropped for want of room in this socket's receive buffer (`SO_MEMINFO`, the same counter as
+/// `SO_RXQ_OVFL`); none where the system does not tell.
+pub(super) fn receive_drops(socket: &socket2::Socket) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        /// `SK_MEMINFO_VARS` of linux/sock_diag.h, and in it `SK_MEMINFO_DROPS`.
+        const VARIABLES: usize = 9;
+        const DROPS: usize = 8;
+        let mut values = [0_u32; VARIABLES];
+        let mut length = size_of_val(&values) as libc::socklen_t;
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel writes at most `length` bytes into
+        // `values`, which is that large.
+        let result = unsafe {
+            libc::getsockopt(
+                descriptor,
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                values.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        (result == 0 && length as usize == size_of_val(&values)).then(|| u64::from(values[DROPS]))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
 /// Lends an event loop the descriptor of what it holds.
 #[cfg(unix)]
 #[derive(Debug)]

@@ -72,24 +72,33 @@ fn the_report_for_people() {
     let finished = Run::sockkit("echo-bench").args([server.v4().as_str(), "-n", "2000", "-l", "100"]).finish();
     let text = String::from_utf8(finished.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!((finished.code, finished.stderr.as_str(), lines.len()), (0, "", 4), "{text}");
-    assert!(lines[0].starts_with(&format!("{} (tcp): 1 connection, 100 bytes a message, closed loop, ", server.v4())));
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{text}");
+    let head = format!("{} (tcp): 1 connection, 100 bytes a message, closed loop, ", server.v4());
+    assert!(lines[0].starts_with(&head), "{text}");
     assert!(lines[1].starts_with("round trips   2 000 ("), "{text}");
-    // 2000 samples have 20 beyond the 99th percentile, and only 2 beyond the 99.9th.
-    for word in ["min ", "p50 ", "p90 ", "p99 ", "(p99.9 needs 10 000 round trips)", "max "] {
-        assert!(lines[2].contains(word), "no {word:?} in {text}");
+    for (line, begins) in lines[2..].iter().zip(["round trip    min ", "              p50 ", "              p90 "]) {
+        assert!(line.starts_with(begins), "{text}");
     }
-    assert_eq!(lines[3], "errors        none, every byte compared");
+    assert!(text.contains("p99.9            -   needs 10 000 samples, has 2 000\n"), "{text}");
+    assert!(text.contains("\nerrors        none, every byte compared\n"), "{text}");
+    assert!(text.contains("stalls are under-represented"), "{text}");
 }
 
 #[test]
-fn percentiles_are_in_order_and_null_where_the_sample_is_too_small() {
-    let (report, _) = report("-n 1000");
+fn the_report_for_programs() {
+    let (report, status) = report("-n 2000");
+    assert_eq!(status, 0);
     let of = |name: &str| report["round_trip"][name].as_f64();
     let ordered: Vec<f64> =
         ["min_us", "p50_us", "p90_us", "p99_us", "max_us"].iter().map(|name| of(name).unwrap()).collect();
     assert!(ordered.is_sorted() && ordered[0] > 0.0, "{ordered:?}");
     assert_eq!(of("p99.9_us"), None);
+    let percentiles = report["round_trip"]["percentiles"].as_array().unwrap();
+    for percentile in &percentiles[..3] {
+        let of = |name: &str| percentile[name].as_f64().unwrap();
+        assert!(of("low_us") <= of("value_us") && of("value_us") <= of("high_us"), "{percentile}");
+    }
+    assert_eq!((&percentiles[3]["value_us"], &percentiles[3]["needs"]), (&Value::Null, &10_000.into()));
 }
 
 #[test]
@@ -104,11 +113,23 @@ fn exactly_so_many_messages_are_sent() {
 
 #[test]
 fn a_time_is_measured_after_a_warm_up() {
-    let (report, status) = report("-t 300ms");
-    assert_eq!(status, 0);
-    assert_eq!(report["warm_up_ms"], 30.0);
-    let elapsed_ms = report["elapsed_ms"].as_f64().unwrap();
-    assert!((200.0..2000.0).contains(&elapsed_ms), "{elapsed_ms}");
+    let (fixed, status) = report("-t 300ms --warm-up 100ms");
+    assert_eq!((status, &fixed["warm_up"]), (0, &"fixed".into()));
+    // Whole slices of 50 ms, and one that tells every thread of it.
+    let warm_up_ms = fixed["warm_up_ms"].as_f64().unwrap();
+    assert!((100.0..2000.0).contains(&warm_up_ms), "{warm_up_ms}");
+    let elapsed_ms = fixed["elapsed_ms"].as_f64().unwrap();
+    assert!((200.0..3000.0).contains(&elapsed_ms), "{elapsed_ms}");
+    assert!(fixed["discarded"].as_u64().unwrap() > 0, "{fixed}");
+    let (by_rule, _) = report("-t 300ms");
+    assert!(matches!(by_rule["warm_up"].as_str(), Some("settled" | "not_settled")), "{by_rule}");
+}
+
+#[test]
+fn a_warm_up_before_a_number_of_messages_is_not_counted_among_them() {
+    let (report, status) = report("-n 100 --warm-up 50ms");
+    assert_eq!((status, &report["round_trips"]), (0, &100.into()), "{report}");
+    assert!(report["discarded"].as_u64().unwrap() > 0, "{report}");
 }
 
 #[test]
@@ -168,40 +189,152 @@ fn many_connections_find_a_wrong_byte_as_well() {
     assert_eq!((status, &report["errors"]["corrupt"]), (5, &40.into()), "{report}");
 }
 
+/// The loops that a datagram may go through: blocking, by readiness, and with a window.
+const DATAGRAM_LOOPS: [&str; 3] = ["", "-c 2 --threads 1", "--window 4"];
+
 #[test]
-fn one_lost_datagram_is_counted_and_stops_nothing() {
-    for words in ["", "-c 2 --threads 1"] {
-        let address = udp_server(|number, bytes| if number == 5 { vec![] } else { vec![bytes.to_vec()] });
-        let (report, status) = report(&format!("-u {address} -n 50 -W 200ms {words}"));
-        assert_eq!((status, &report["errors"]["lost"]), (0, &1.into()), "{words}: {report}");
-        assert_eq!(report["round_trips"], 49, "{words}: {report}");
+fn one_lost_datagram_of_5000_is_counted_and_stops_nothing() {
+    for words in DATAGRAM_LOOPS {
+        let address = udp_server(|number, bytes| if number == 2500 { vec![] } else { vec![bytes.to_vec()] });
+        let (report, status) = report(&format!("-u {address} -n 5000 -W 300ms {words}"));
+        let errors = &report["errors"];
+        assert_eq!((status, &report["round_trips"]), (0, &4999.into()), "{words}: {report}");
+        for (name, count) in [("lost", 1), ("loss_bursts", 1), ("longest_loss_burst", 1), ("late", 0), ("duplicate", 0)]
+        {
+            assert_eq!(errors[name], count, "{words} {name}: {report}");
+        }
     }
 }
 
 #[test]
-fn doubled_and_corrupt_datagrams_are_told_apart() {
-    let twice = udp_server(|number, bytes| vec![bytes.to_vec(); if number == 5 { 2 } else { 1 }]);
-    let (doubled, status) = report(&format!("-u {twice} -n 50"));
-    assert_eq!(
-        (status, &doubled["errors"]["late"], &doubled["errors"]["corrupt"]),
-        (0, &1.into(), &0.into()),
-        "{doubled}"
-    );
-    let wrong = udp_server(|number, bytes| {
-        let mut answer = bytes.to_vec();
-        answer[20] ^= u8::from(number == 5);
-        vec![answer]
-    });
-    let (corrupt, status) = report(&format!("-u {wrong} -n 50"));
-    assert_eq!((status, &corrupt["errors"]["corrupt"]), (5, &1.into()), "{corrupt}");
-    assert_eq!(corrupt["errors"]["first_corrupt_offset"], 20);
+fn a_lost_datagram_is_an_infinite_latency() {
+    // One in fifty: the 98th percentile is the last that was answered.
+    let address = udp_server(|number, bytes| if number % 50 == 7 { vec![] } else { vec![bytes.to_vec()] });
+    let (report, status) = report(&format!("-u {address} -n 1000 --window 50 -W 300ms"));
+    assert_eq!((status, &report["errors"]["lost"]), (0, &20.into()), "{report}");
+    let percentiles = report["round_trip"]["percentiles"].as_array().unwrap();
+    assert!(percentiles[1]["value_us"].as_f64().unwrap() > 0.0, "p90: {report}");
+    assert_eq!((&percentiles[2]["value_us"], &percentiles[2]["infinite"]), (&Value::Null, &true.into()), "{report}");
+    assert_eq!(report["round_trip"]["p99_us"], Value::Null);
 }
 
 #[test]
-fn a_truncated_datagram_is_corrupt_where_it_ends() {
+fn losses_in_a_row_are_one_burst() {
+    let address = udp_server(|number, bytes| if (11..=13).contains(&number) { vec![] } else { vec![bytes.to_vec()] });
+    let (report, _) = report(&format!("-u {address} -n 30 -W 100ms"));
+    assert_eq!(
+        (&report["errors"]["lost"], &report["errors"]["loss_bursts"], &report["errors"]["longest_loss_burst"]),
+        (&3.into(), &1.into(), &3.into()),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_late_answer_is_not_a_lost_one() {
+    for words in ["", "--window 4"] {
+        // The fifth is held back until the next comes, which is after it was given up: nothing else is under way.
+        let mut held = Vec::new();
+        let address = udp_server(move |number, bytes| {
+            if number == 5 {
+                held = bytes.to_vec();
+                return vec![];
+            }
+            let mut answers = vec![bytes.to_vec()];
+            answers.extend((!held.is_empty()).then(|| std::mem::take(&mut held)));
+            answers
+        });
+        let (report, status) = report(&format!("-u {address} -n 5000 -W 150ms {words}"));
+        let errors = &report["errors"];
+        assert_eq!((status, &report["round_trips"]), (0, &5000.into()), "{words}: {report}");
+        let expected = if words.is_empty() { ("late", "reordered") } else { ("reordered", "late") };
+        assert_eq!(
+            (&errors[expected.0], &errors[expected.1], &errors["lost"]),
+            (&1.into(), &0.into(), &0.into()),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn doubled_swapped_and_corrupt_datagrams_are_told_apart() {
+    let all_zero_but = |report: &Value, name: &str, count: u64, words: &str| {
+        for other in ["lost", "late", "duplicate", "reordered", "corrupt", "truncated", "refused", "stray"] {
+            let expected = if other == name { count } else { 0 };
+            assert_eq!(report["errors"][other], expected, "{words} {other}: {report}");
+        }
+    };
+    for words in DATAGRAM_LOOPS {
+        let twice = udp_server(|number, bytes| vec![bytes.to_vec(); if number == 5 { 2 } else { 1 }]);
+        let (doubled, status) = report(&format!("-u {twice} -n 500 {words}"));
+        assert_eq!((status, &doubled["round_trips"]), (0, &500.into()), "{words}: {doubled}");
+        all_zero_but(&doubled, "duplicate", 1, words);
+        let wrong = udp_server(|number, bytes| {
+            let mut answer = bytes.to_vec();
+            answer[20] ^= u8::from(number == 5);
+            vec![answer]
+        });
+        let (corrupt, status) = report(&format!("-u {wrong} -n 500 {words}"));
+        assert_eq!(status, 5, "{words}: {corrupt}");
+        all_zero_but(&corrupt, "corrupt", 1, words);
+        assert_eq!(corrupt["errors"]["first_corrupt_offset"], 20);
+    }
+    let mut held = Vec::new();
+    let swapping = udp_server(move |number, bytes| {
+        if number == 5 {
+            held = bytes.to_vec();
+            return vec![];
+        }
+        let mut answers = vec![bytes.to_vec()];
+        answers.extend((number == 6).then(|| std::mem::take(&mut held)));
+        answers
+    });
+    let (swapped, status) = report(&format!("-u {swapping} -n 500 --window 8"));
+    assert_eq!((status, &swapped["round_trips"]), (0, &500.into()), "{swapped}");
+    all_zero_but(&swapped, "reordered", 1, "--window 8");
+}
+
+#[test]
+fn an_answer_on_the_wrong_connection_is_a_stray() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut peers = Vec::new();
+        let mut message = [0; 64];
+        for number in 1.. {
+            let Ok((_, from)) = socket.recv_from(&mut message) else { return };
+            if !peers.contains(&from) {
+                peers.push(from);
+            }
+            socket.send_to(&message, from).unwrap();
+            if number == 7 {
+                socket.send_to(&message, peers.iter().copied().find(|peer| *peer != from).unwrap()).unwrap();
+            }
+        }
+    });
+    let (report, status) = report(&format!("-u {address} -n 500 -c 2 --threads 1"));
+    assert_eq!(
+        (status, &report["errors"]["stray"], &report["errors"]["corrupt"]),
+        (0, &1.into(), &0.into()),
+        "{report}"
+    );
+}
+
+#[test]
+fn short_datagrams_are_told_apart_as_well() {
+    for length in [1, 3, 8] {
+        let twice = udp_server(|number, bytes| vec![bytes.to_vec(); if number == 300 { 2 } else { 1 }]);
+        let (doubled, status) = report(&format!("-u {twice} -n 600 -l {length}"));
+        assert_eq!((status, &doubled["errors"]["duplicate"]), (0, &1.into()), "{doubled}");
+        assert_eq!(doubled["errors"]["corrupt"], 0, "{doubled}");
+    }
+}
+
+#[test]
+fn a_truncated_datagram_is_told_with_its_end() {
     let short = udp_server(|_, bytes| vec![bytes[..30].to_vec()]);
     let (report, status) = report(&format!("-u {short} -n 3"));
     assert_eq!((status, &report["errors"]["first_corrupt_offset"]), (5, &30.into()), "{report}");
+    assert_eq!((&report["errors"]["truncated"], &report["errors"]["corrupt"]), (&3.into(), &0.into()), "{report}");
 }
 
 #[test]
@@ -217,7 +350,7 @@ fn a_server_that_ends_a_stream_early_fails_the_run() {
         // The second connection is reset when the listener goes, and may be the first to notice.
         assert!(finished.stderr.contains(&format!(" {address} (tcp) failed after ")), "{}", finished.stderr);
         assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
-        assert!(String::from_utf8(finished.stdout).unwrap().ends_with("ended early\n"));
+        assert!(String::from_utf8(finished.stdout).unwrap().contains("\nerrors        ended early\n"));
     }
 }
 
@@ -259,6 +392,18 @@ fn what_cannot_be_measured_is_refused() {
         ),
         ("-l 0", 2, "sockkit: -l 0 is not in 1 to 67108864 bytes for tcp\n"),
         ("-u -l 65508", 2, "sockkit: -l 65508 is not in 1 to 65507 bytes for udp\n"),
+        (
+            "-l 9..0",
+            2,
+            "sockkit: invalid value '9..0' for '--length <SIZE>': \"9..0\" is not a range: 9 is more than 0\n",
+        ),
+        ("-W 0", 2, "sockkit: -W 0 waits for no answer: the shortest is 1us\n"),
+        (
+            "-r 0",
+            2,
+            "sockkit: invalid value '0' for '--rate <RATE>': \"0\" is not a rate: it sends nothing, for example 10000, 10k (a second) or 0.5\n",
+        ),
+        ("--reconnect 1 -c 300", 2, "sockkit: --reconnect makes at most 256 connections at a time\n"),
         ("-t 0", 2, "sockkit: -t 0 measures nothing\n"),
         ("127.0.0.1:0", 2, "sockkit: port 0 is only for listening: there the system chooses one\n"),
     ] {
@@ -268,4 +413,169 @@ fn what_cannot_be_measured_is_refused() {
     }
     let both = Run::sockkit("echo-bench -n 1 -t 1").finish();
     assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{}", both.stderr);
+}
+
+#[test]
+fn an_open_loop_has_three_distributions() {
+    for words in ["", "-u", "--arrival poisson", "-c 3", "-c 4 --threads 2", "-l 64..1400", "-U"] {
+        let (report, status) = report(&format!("-r 5000 -n 1000 {words}"));
+        assert_eq!((status, &report["round_trips"]), (0, &1000.into()), "{words}: {report}");
+        let least = |name: &str| report[name]["min_us"].as_f64().unwrap();
+        assert!(least("round_trip") >= least("service") && least("send_delay") > 0.0, "{words}: {report}");
+        // A fifth of a second, however late this machine is.
+        let elapsed_ms = report["elapsed_ms"].as_f64().unwrap();
+        assert!(elapsed_ms > 150.0, "{words}: {elapsed_ms}");
+        assert!(report["generator_limited"].is_boolean(), "{words}: {report}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_what_is_sent() {
+    let record = |words: &str| {
+        let (address, server) = tcp_server(|mut stream| {
+            let mut copy = stream.try_clone().unwrap();
+            let mut bytes = Vec::new();
+            let mut block = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut block) {
+                bytes.extend_from_slice(&block[..count]);
+                copy.write_all(&block[..count]).unwrap();
+            }
+            bytes
+        });
+        let (report, status) = report(&format!("{address} -n 50 -l 8..200 {words}"));
+        assert_eq!(status, 0, "{report}");
+        server.join().unwrap()
+    };
+    let first = record("--seed 7");
+    assert!(first.len() > 50 * 50, "{}", first.len());
+    assert_eq!(first, record("--seed 7"));
+    assert_ne!(first, record("--seed 8"));
+}
+
+#[test]
+fn a_stall_is_in_the_response_of_an_open_loop_and_not_in_its_service() {
+    // The server stops reading after its hundredth message, until as many as fit have been planned meanwhile. What it reads
+    // next is long overdue by the plan, but some of it was only just sent.
+    for length in [64, 8192] {
+        let (address, _server) = tcp_server(move |mut stream| {
+            let mut copy = stream.try_clone().unwrap();
+            let mut message = vec![0; length];
+            for number in 0.. {
+                if stream.read_exact(&mut message).is_err() {
+                    return;
+                }
+                if number == 100 {
+                    thread::sleep(std::time::Duration::from_millis(400));
+                }
+                copy.write_all(&message).unwrap();
+            }
+        });
+        let (report, status) = report(&format!("{address} -r 10000 -n 8000 -l {length}"));
+        assert_eq!((status, &report["round_trips"]), (0, &8000.into()), "{report}");
+        // Half of the messages were planned for the 400 ms of the stall: the median waited some of it, p90 nearly all.
+        let p90_ms = report["round_trip"]["p90_us"].as_f64().unwrap() / 1e3;
+        assert!(p90_ms > 250.0, "{length}: {p90_ms} ms, {report}");
+        assert!(report["round_trip"]["max_us"].as_f64().unwrap() > 390_000.0, "{report}");
+    }
+}
+
+#[test]
+fn a_window_keeps_so_many_messages_under_way() {
+    // A server that answers only when it has eight messages: with fewer under way nothing would ever come back.
+    let (address, server) = tcp_server(|mut stream| {
+        let mut eight = [0; 8 * 64];
+        let mut count = 0;
+        while stream.read_exact(&mut eight).is_ok() {
+            stream.write_all(&eight).unwrap();
+            count += 8;
+        }
+        count
+    });
+    let (report, status) = report(&format!("{address} -n 800 --window 8"));
+    assert_eq!((status, &report["round_trips"], server.join().unwrap()), (0, &800.into(), 800), "{report}");
+    assert_eq!(report["settings"]["window"], 8);
+}
+
+#[test]
+fn connections_are_made_anew() {
+    let server = Server::start("");
+    let (report, status) = report(&format!("{} -n 100 --reconnect 7 -c 2", server.v4()));
+    assert_eq!((status, &report["round_trips"]), (0, &100.into()), "{report}");
+    // Two lanes share 100 messages, seven to a connection.
+    let connects = report["connect"]["count"].as_u64().unwrap();
+    assert!((15..=18).contains(&connects), "{connects}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_gives_a_full_report() {
+    use crate::harness::{Signal, kill};
+    for words in ["", "-r 1000", "-c 3"] {
+        let (told, is_measuring) = std::sync::mpsc::channel();
+        let (address, _server) = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let (mut stream, told) = (stream.unwrap(), told.clone());
+                    thread::spawn(move || {
+                        let mut message = [0; 64];
+                        let mut count = 0;
+                        while stream.read_exact(&mut message).is_ok() && stream.write_all(&message).is_ok() {
+                            count += 1;
+                            if count == 300 {
+                                let _ = told.send(());
+                            }
+                        }
+                    });
+                }
+            });
+            (address, server)
+        };
+        let mut command = std::process::Command::new(crate::harness::SOCKKIT);
+        command.args(["echo-bench", "--json", "-t", "60s", "--warm-up", "0", &address]).args(words.split_whitespace());
+        let mut child = crate::harness::Owned(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
+        is_measuring.recv().unwrap();
+        kill(child.0.id(), Signal::Interrupt);
+        let mut text = String::new();
+        child.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait("echo-bench").code(), Some(0), "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&report["interrupted"], &report["failure"]), (&true.into(), &Value::Null), "{words}: {report}");
+        assert!(report["round_trips"].as_u64().unwrap() >= 299, "{words}: {report}");
+        assert_eq!(report["errors"]["lost"], 0, "{words}: {report}");
+    }
+}
+
+#[test]
+fn a_known_delay_is_measured() {
+    let delay = std::time::Duration::from_millis(10);
+    let (address, _server) = tcp_server(move |mut stream| {
+        let mut message = [0; 64];
+        while stream.read_exact(&mut message).is_ok() {
+            thread::sleep(delay);
+            stream.write_all(&message).unwrap();
+        }
+    });
+    let (report, status) = report(&format!("{address} -n 50"));
+    assert_eq!(status, 0, "{report}");
+    // Never less; how much more is the machine's doing, and for the benches to say.
+    assert!(report["round_trip"]["min_us"].as_f64().unwrap() >= 10_000.0, "{report}");
+}
+
+#[test]
+fn intervals_come_before_the_report_and_add_up_to_it() {
+    let finished = Run::sockkit("echo-bench --json -n 1000 -i 100ms -r 2000").finish();
+    let text = String::from_utf8(finished.stdout).unwrap();
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (report, intervals) = objects.split_last().unwrap();
+    assert!(intervals.len() >= 5, "{text}");
+    assert!(intervals.iter().all(|interval| interval["schema"] == "sockkit.echo-bench.interval/1"), "{text}");
+    let sum: u64 = intervals.iter().map(|interval| interval["round_trips"].as_u64().unwrap()).sum();
+    assert_eq!((sum, report["round_trips"].as_u64().unwrap()), (1000, 1000), "{text}");
+    for pair in intervals.windows(2) {
+        assert_eq!(pair[0]["to_ms"], pair[1]["from_ms"], "{text}");
+    }
+    let steps = report["time_series"].as_array().unwrap().iter();
+    assert_eq!(steps.map(|step| step["round_trips"].as_u64().unwrap()).sum::<u64>(), 1000, "{report}");
 }

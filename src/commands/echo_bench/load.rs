@@ -1,335 +1,275 @@
-//! The round trips: one thread or several, each with its connections, one message under way on each.
+//! The messages: threads that send and receive them, each in the way that suits its load.
 //!
-//! Owns the clock reads and the comparison of every byte. Must not know how results are shown. Trade-off: a thread that has
-//! one connection uses blocking calls, which is the quickest round trip there is; one that has several waits for readiness.
+//! Owns the threads of a run and what they share. Must not know how results are added up or shown. Trade-off: a thread that
+//! has one connection and one message under way uses blocking calls, which is the quickest round trip there is; whatever
+//! else there is to do, a loop over the readiness of sockets does.
 
 mod blocking;
-#[cfg(unix)]
 mod readiness;
+mod reconnect;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Result;
-use indicatif::ProgressBar;
 
-use super::{Plan, Until};
-use crate::connection::{Conn, Error, Transport};
-use crate::exit::Status;
-use crate::histogram::Histogram;
-use crate::output::Output;
-use crate::units::{Count, Latency};
+use super::environment::{self, Usage};
+use super::length::Lengths;
+use super::message::Message;
+use super::pacing::Arrival;
+use super::plan::{Plan, Target, Until};
+use super::random::Random;
+use super::tally::{Clock, Shape, Shared, Slice, Tally};
+use super::warm_up::WarmUp;
+use crate::connection::{Cause, Conn, Dial, Error, Op, Options, Source, Transport};
 
-/// How often a thread tells the progress bar what it has measured: seldom enough to be lost in a scheduler's tick.
-const TELL_INTERVAL: Duration = Duration::from_millis(250);
-
-/// What was measured, in all.
-#[derive(Debug)]
-pub(super) struct Measured {
-    /// Round-trip times.
-    pub(super) round_trips: Histogram,
-    /// From the end of the warm-up to the last answer.
-    pub(super) elapsed: Duration,
-    /// What went wrong.
-    pub(super) errors: Errors,
-    /// What ended a connection before its time.
-    pub(super) failure: Option<Error>,
-    /// The status that follows from the errors.
-    pub(super) status: Status,
+/// How messages follow each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// Each connection has so many under way, and sends the next when it has one back.
+    Closed {
+        /// Messages under way on each connection.
+        window: u32,
+    },
+    /// As a plan has it, whatever came back.
+    Open {
+        /// Messages a second, over all connections.
+        rate: f64,
+        /// Their distances.
+        arrival: Arrival,
+    },
 }
 
-/// What went wrong, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Errors {
-    /// Datagrams without an answer in time.
-    pub(super) lost: u64,
-    /// Answers that came after their time, or for a message that was answered already.
-    pub(super) late: u64,
-    /// Answers that differ from what was sent.
-    pub(super) corrupt: u64,
-    /// The first byte that differed, in the stream of its connection or in its datagram.
-    pub(super) first_corrupt_offset: Option<u64>,
-}
+/// How many finished datagrams a ledger remembers: some hundred milliseconds of them, in 1.5 MB.
+const HISTORY: usize = 65_536;
 
-impl Errors {
-    fn add(&mut self, other: &Errors) {
-        self.lost += other.lost;
-        self.late += other.late;
-        self.corrupt += other.corrupt;
-        self.first_corrupt_offset = self.first_corrupt_offset.or(other.first_corrupt_offset);
-    }
-}
+/// How long a server that refuses datagrams is left alone.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often a thread that waits looks whether the run has been ended, at least.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What one thread is to do.
+#[derive(Debug)]
 struct Work {
-    conns: Vec<Conn>,
+    conns: Arc<Vec<Conn>>,
     transport: Transport,
-    length_bytes: usize,
+    lengths: Lengths,
+    load: Load,
+    reconnect: Option<u64>,
     reply_timeout: Duration,
-    /// Messages from here on are counted.
-    count_from: Instant,
-    /// None where a number of messages is wanted.
-    end: Option<Instant>,
+    is_spinning: bool,
+    seed: u64,
+    connections: u32,
+    thread: usize,
+    threads: usize,
+    cpu: Option<usize>,
+    clock: Clock,
     shared: Arc<Shared>,
+    addresses: Arc<Vec<crate::connection::Address>>,
+    options: Options,
+    source: Source,
+    connect_timeout: Duration,
 }
 
-/// What the threads share. None of it is touched for every message, but `left` where a number of messages is wanted.
-struct Shared {
-    /// Messages that are still to be sent.
-    left: AtomicU64,
-    /// Somebody failed: the others end too.
-    failed: AtomicBool,
-    /// What the progress bar shows: the round trips so far, and until when; none where nobody looks.
-    told: Option<Mutex<(Histogram, Instant)>>,
-}
-
-/// What one thread has measured.
-#[derive(Default)]
-struct Tally {
-    round_trips: Histogram,
-    errors: Errors,
-    /// When the first counted message was sent, and the last counted answer came.
-    span: Option<(Instant, Instant)>,
-    failure: Option<Error>,
-    /// What the progress bar has not been told.
-    untold: Option<(Histogram, Instant)>,
+/// What a thread writes with.
+struct Lane {
+    message: Message,
+    random: Random,
+    salt: u16,
+    /// How many connections there are in all.
+    connections: u32,
+    /// What has come back before the current message, for the offset of a wrong byte.
+    echoed_bytes: u64,
+    has_answered: bool,
 }
 
 impl Work {
-    /// Whether one more message may be sent at this time.
-    #[inline]
-    fn goes_on(&self, now: Instant) -> bool {
-        match self.end {
-            Some(end) => now < end,
-            None => self.shared.take_one(),
+    fn lane(&self, index: usize) -> Lane {
+        Lane {
+            // The pattern is the same for all threads, so that an answer on the wrong connection differs in its number only.
+            message: Message::new(self.lengths.max(), self.seed),
+            random: Random::new(self.seed, 1_000_000 + self.thread as u64),
+            salt: self.salt(index),
+            connections: self.connections,
+            echoed_bytes: 0,
+            has_answered: false,
         }
     }
 
-    fn tally(&self) -> Tally {
-        Tally { untold: self.shared.told.as_ref().map(|_| (Histogram::default(), Instant::now())), ..Tally::default() }
+    /// Which of all connections this one is.
+    fn salt(&self, index: usize) -> u16 {
+        (self.thread + index * self.threads) as u16
+    }
+
+    fn reply_timeout_ns(&self) -> u64 {
+        self.reply_timeout.as_nanos() as u64
+    }
+
+    /// A part of the reply timeout, so that so many of them are the whole, and none is long.
+    fn patience(&self) -> Duration {
+        let parts = self.reply_timeout.as_nanos().div_ceil(PATIENCE.as_nanos()).max(1);
+        (self.reply_timeout / parts as u32).max(Duration::from_micros(1))
+    }
+
+    fn dial(&self) -> Dial<'_> {
+        Dial { transport: self.transport, options: &self.options, source: &self.source, timeout: self.connect_timeout }
     }
 }
 
-impl Shared {
-    fn take_one(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+/// How a thread ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// What ended it before its time.
+    pub failure: Option<Error>,
+    /// What it cost.
+    pub usage: Option<Usage>,
+    /// Datagrams that this machine dropped before we could receive them.
+    pub receive_drops: Option<u64>,
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Running {
+    /// What the threads share.
+    pub shared: Arc<Shared>,
+    /// The slices, as they are filled.
+    pub filled: Receiver<Box<Slice>>,
+    /// Where each thread wants them back.
+    pub empty: Vec<Sender<Box<Slice>>>,
+    /// The connections of each thread.
+    pub conns: Vec<Arc<Vec<Conn>>>,
+    threads: Vec<JoinHandle<Ended>>,
+}
+
+impl Running {
+    /// Whether every thread has ended.
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the threads.
+    pub fn join(self) -> Vec<Ended> {
+        self.threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
     }
 }
 
-impl Tally {
-    /// Records a round trip. True if so much time went into telling that the clock must be read again.
-    #[inline]
-    fn record(&mut self, work: &Work, sent: Instant, received: Instant) -> bool {
-        if sent < work.count_from {
-            return false;
-        }
-        let latency = received - sent;
-        self.round_trips.record(latency);
-        self.span = Some((self.span.map_or(sent, |(first, _)| first), received));
-        match &mut self.untold {
-            None => false,
-            Some((untold, told_at)) => {
-                untold.record(latency);
-                let is_due = received.saturating_duration_since(*told_at) >= TELL_INTERVAL;
-                if is_due {
-                    *told_at = received;
-                    work.shared.tell(untold, received);
-                }
-                is_due
-            }
-        }
-    }
-
-    fn fail(&mut self, work: &Work, failure: Error) {
-        work.shared.failed.store(true, Ordering::Relaxed);
-        self.failure = Some(failure);
-    }
-}
-
-impl Shared {
-    fn tell(&self, untold: &mut Histogram, until: Instant) {
-        if let Some(told) = &self.told {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.0.merge(untold);
-            told.1 = told.1.max(until);
-            untold.clear();
-        }
-    }
-}
-
-/// Runs the load to its end.
-pub(super) fn run(plan: &Plan, conns: Vec<Conn>, output: Output) -> Result<Measured> {
-    let length = match plan.until {
-        Until::Time(time) => plan.warm_up + time,
-        Until::Messages(_) => Duration::ZERO,
+/// Starts the threads on these connections.
+pub fn start(plan: &Plan, target: &Target, conns: Vec<Conn>) -> Result<Running> {
+    let clock = Clock::start();
+    let (count_from, end) = match (plan.warm_up, plan.until) {
+        (WarmUp::None, Until::Messages(_)) => (0, u64::MAX),
+        (WarmUp::None, Until::Time(time)) => (0, time.as_nanos() as u64),
+        _ => (u64::MAX, u64::MAX),
     };
-    let bar = if length.is_zero() { None } else { output.progress(length) };
     let shared = Arc::new(Shared {
-        left: AtomicU64::new(match plan.until {
-            Until::Messages(messages) => messages,
-            Until::Time(_) => 0,
-        }),
-        failed: AtomicBool::new(false),
-        told: bar.as_ref().map(|_| Mutex::new((Histogram::default(), Instant::now()))),
+        clock,
+        left: match plan.until {
+            Until::Messages(messages) => Some(AtomicU64::new(messages)),
+            Until::Time(_) => None,
+        },
+        stop: AtomicBool::new(false),
+        count_from: AtomicU64::new(count_from),
+        end: AtomicU64::new(end),
     });
-    let begun = Instant::now();
-    let count_from = begun + plan.warm_up;
-    let mut threads = Vec::new();
-    // Where readiness belongs to an event loop's own socket types, each connection has a thread.
-    let thread_count = if cfg!(unix) { plan.threads as usize } else { conns.len() };
-    for conns in deal(conns, thread_count) {
+    let hands = deal(conns, plan.threads as usize, plan.reconnect.is_some());
+    let (filling, filled) = mpsc::channel();
+    let mut running =
+        Running { shared: shared.clone(), filled, empty: Vec::new(), conns: Vec::new(), threads: Vec::new() };
+    let threads = hands.len();
+    for (thread, conns) in hands.into_iter().enumerate() {
+        let conns = Arc::new(conns);
+        let (emptied, empty) = mpsc::channel();
+        let shape =
+            Shape { thread, is_planned: matches!(plan.load, Load::Open { .. }), reconnects: plan.reconnect.is_some() };
+        // One is being filled while the other is being read.
+        let _ = emptied.send(Box::new(Slice::new(shape)));
+        running.empty.push(emptied);
+        running.conns.push(conns.clone());
         let work = Work {
             conns,
             transport: plan.transport,
-            length_bytes: plan.length_bytes,
+            lengths: plan.lengths.clone(),
+            load: plan.load,
+            reconnect: plan.reconnect,
             reply_timeout: plan.reply_timeout,
-            count_from,
-            end: (!length.is_zero()).then_some(begun + length),
+            is_spinning: plan.is_spinning,
+            seed: plan.seed,
+            connections: plan.connections,
+            thread,
+            threads,
+            cpu: (!plan.cpus.is_empty()).then(|| plan.cpus[thread % plan.cpus.len()]),
+            clock,
             shared: shared.clone(),
+            addresses: target.addresses.clone(),
+            options: plan.options.clone(),
+            source: Source::default(),
+            connect_timeout: plan.connect_timeout,
         };
-        threads.push(thread::Builder::new().name("load".to_owned()).spawn(move || drive(work))?);
+        let tally = Tally::new(shared.clone(), shape, filling.clone(), empty);
+        running.threads.push(thread::Builder::new().name("load".to_owned()).spawn(move || drive(&work, tally))?);
     }
-    if let Some(bar) = bar {
-        show(&bar, &shared, begun, length, count_from);
-    }
-    let tallies = threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
-    Ok(sum(tallies))
+    Ok(running)
 }
 
-/// The connections, evenly over the threads.
-fn deal(conns: Vec<Conn>, threads: usize) -> Vec<Vec<Conn>> {
+/// The connections, evenly over the threads. Where connections are made anew, each has a thread that makes its own.
+fn deal(conns: Vec<Conn>, threads: usize, reconnects: bool) -> Vec<Vec<Conn>> {
     let mut hands: Vec<Vec<Conn>> = (0..threads).map(|_| Vec::new()).collect();
-    for (index, conn) in conns.into_iter().enumerate() {
-        hands[index % threads].push(conn);
+    if !reconnects {
+        for (index, conn) in conns.into_iter().enumerate() {
+            hands[index % threads].push(conn);
+        }
     }
     hands
 }
 
-fn drive(work: Work) -> Tally {
-    #[cfg(unix)]
-    if work.conns.len() > 1 {
-        return readiness::drive(work);
-    }
-    blocking::drive(work)
-}
-
-/// Moves the bar until the time is over, or somebody fails.
-fn show(bar: &ProgressBar, shared: &Shared, begun: Instant, length: Duration, count_from: Instant) {
-    while begun.elapsed() < length && !shared.failed.load(Ordering::Relaxed) {
-        thread::sleep(TELL_INTERVAL.min(length.saturating_sub(begun.elapsed())));
-        bar.set_position(begun.elapsed().as_millis() as u64);
-        let Some(told) = &shared.told else { break };
-        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (round_trips, until) = (&told.0, told.1);
-        let rate = round_trips.count() as f64 / until.saturating_duration_since(count_from).as_secs_f64();
-        if let Some(p99) = round_trips.percentile(99.0) {
-            bar.set_message(format!("{} round trips/s, p99 {}", Count(rate as u64), Latency(p99)));
-        }
-    }
-    bar.finish_and_clear();
-}
-
-/// One result out of the threads'.
-fn sum(tallies: Vec<Tally>) -> Measured {
-    let mut round_trips = Histogram::default();
-    let mut errors = Errors::default();
-    let mut failure = None;
-    let mut span: Option<(Instant, Instant)> = None;
-    for tally in tallies {
-        round_trips.merge(&tally.round_trips);
-        errors.add(&tally.errors);
-        failure = failure.or(tally.failure);
-        span = match (span, tally.span) {
-            (Some((first, last)), Some((begun, ended))) => Some((first.min(begun), last.max(ended))),
-            (one, other) => one.or(other),
-        };
-    }
-    let status = if errors.corrupt > 0 {
-        Status::CheckFailed
-    } else if round_trips.count() == 0 {
-        Status::TimedOut
+fn drive(work: &Work, mut tally: Tally) -> Ended {
+    prepare_thread(work.cpu);
+    let before = environment::thread_usage();
+    let is_simple = work.load == Load::Closed { window: 1 } && work.conns.len() == 1;
+    let result = if work.reconnect.is_some() {
+        reconnect::drive(work, &mut tally)
+    } else if is_simple {
+        blocking::drive(work, &mut tally)
     } else {
-        Status::Done
+        readiness::drive(work, &mut tally)
     };
-    let elapsed = span.map_or(Duration::ZERO, |(first, last)| last - first);
-    Measured { round_trips, elapsed, errors, failure, status }
+    let usage = environment::thread_usage().zip(before).map(|(after, before)| after.since(before));
+    let drops = work.conns.iter().map(Conn::receive_drops).sum();
+    if let Err(failure) = result {
+        tally.fail(failure);
+    }
+    Ended { failure: tally.finish(), usage, receive_drops: drops }
 }
 
-/// What is sent: a pattern in which no two bytes at near offsets agree by chance, different for each message.
-#[derive(Debug)]
-struct Message {
-    bytes: Vec<u8>,
-    number: u64,
-}
-
-/// A number at the head of each message tells it from those before it; shorter messages carry as much of it as fits.
-const NUMBER_BYTES: usize = 8;
-
-impl Message {
-    fn new(length_bytes: usize) -> Message {
-        // xorshift64 (Marsaglia 2003): any generator would do whose low bytes do not repeat soon.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        };
-        Message { bytes: (0..length_bytes).map(|_| next()).collect(), number: 0 }
-    }
-
-    /// The next message.
-    #[inline]
-    fn advance(&mut self) -> &[u8] {
-        self.number += 1;
-        let head = self.bytes.len().min(NUMBER_BYTES);
-        self.bytes[..head].copy_from_slice(&self.number.to_be_bytes()[NUMBER_BYTES - head..]);
-        &self.bytes
-    }
-
-    /// The first byte at which an answer, or the part of one that begins at `offset`, differs.
-    #[inline]
-    fn difference(&self, offset: usize, answer: &[u8]) -> Option<usize> {
-        let expected = &self.bytes[offset..offset + answer.len()];
-        // Comparing slices is one memcmp; the offset is looked for only when it is wanted.
-        if expected == answer { None } else { expected.iter().zip(answer).position(|(one, other)| one != other) }
-    }
-
-    /// Whether a datagram answers an earlier message: everything fits but the number.
-    fn is_earlier(&self, answer: &[u8]) -> bool {
-        let head = self.bytes.len().min(NUMBER_BYTES);
-        answer.len() == self.bytes.len() && answer[head..] == self.bytes[head..] && answer[..head] < self.bytes[..head]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_wrong_byte_is_found() {
-        let mut message = Message::new(64);
-        let mut answer = message.advance().to_vec();
-        assert_eq!(message.difference(0, &answer), None);
-        assert_eq!(message.difference(10, &answer[10..20]), None);
-        answer[40] ^= 1;
-        assert_eq!(message.difference(0, &answer), Some(40));
-        assert_eq!(message.difference(32, &answer[32..]), Some(8));
-    }
-
-    #[test]
-    fn an_answer_to_an_earlier_message_is_told_from_a_corrupt_one() {
-        for length in [9, 64] {
-            let mut message = Message::new(length);
-            let earlier = message.advance().to_vec();
-            let current = message.advance().to_vec();
-            assert!(message.is_earlier(&earlier));
-            assert!(!message.is_earlier(&current));
-            let mut corrupt = earlier.clone();
-            corrupt[length - 1] ^= 1;
-            assert!(!message.is_earlier(&corrupt));
+/// Puts the thread where it was asked to be, and has its timers kept to the nanosecond: by default the system may be 50 µs
+/// late to save power.
+fn prepare_thread(cpu: Option<usize>) {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        if let Some(cpu) = cpu {
+            // The plan has seen that this processor may be used.
+            let _ = environment::pin(&[cpu]);
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (cpu, NonZeroU64::new(1));
+}
+
+/// The server closed the connection although an answer was due.
+fn ended_early(conn: &Conn) -> Error {
+    Error::new(Op::Receive, conn, conn.age(), Cause::EndedEarly("the server closed the connection before its answer"))
+}
+
+/// The slices' clock starts with the threads, and what the warm-up has found is told to them here.
+pub fn count_from(shared: &Shared, from: u64, time: Option<Duration>) {
+    use std::sync::atomic::Ordering;
+    let end = time.map_or(u64::MAX, |time| from + time.as_nanos() as u64);
+    shared.end.store(end, Ordering::Release);
+    shared.count_from.store(from, Ordering::Release);
 }

@@ -1,100 +1,225 @@
 //! One connection, one thread, blocking calls: send, receive, note the time.
 //!
-//! Owns the shortest path between two clock reads. Must not know other connections.
+//! Owns the shortest path between two clock reads. Must not know other connections, windows or plans.
 
-use std::time::Instant;
-
-use super::{Message, Tally, Work};
-use crate::connection::{Cause, Conn, Error, Kind, Op};
+use super::{Lane, Work, ended_early};
+use crate::commands::echo_bench::ledger::{Found, Ledger};
+use crate::commands::echo_bench::message::{is_anothers, sequence_of};
+use crate::commands::echo_bench::tally::Tally;
+use crate::connection::{Clock, Conn, Error, Kind, Op};
 
 /// Drives the one connection of a thread.
-pub(super) fn drive(work: Work) -> Tally {
-    let mut tally = work.tally();
-    let mut lane =
-        Lane { message: Message::new(work.length_bytes), answer: vec![0; work.length_bytes + 1], echoed_bytes: 0 };
+pub(super) fn drive(work: &Work, tally: &mut Tally) -> Result<(), Error> {
     let conn = &work.conns[0];
-    let prepared = conn.set_blocking().and_then(|()| conn.set_reply_timeout(work.reply_timeout));
-    let result = prepared.and_then(|()| lane.measure(conn, &work, &mut tally));
-    if let Err(failure) = result {
-        tally.fail(&work, failure);
+    let mut lane = Pair { work, conn, lane: work.lane(0), answer: vec![0; work.lengths.max() + 1] };
+    if !work.is_spinning {
+        conn.set_blocking()?;
+        conn.set_reply_timeout(work.patience())?;
     }
-    tally
+    if work.transport.is_stream() { lane.measure_stream(tally) } else { lane.measure_datagrams(tally) }
 }
 
-struct Lane {
-    message: Message,
+/// The two ends, and what is between them.
+struct Pair<'a> {
+    work: &'a Work,
+    conn: &'a Conn,
+    lane: Lane,
     /// One byte longer than a message, so that an answer that is too long shows.
     answer: Vec<u8>,
-    /// What has come back before the current message, for the offset of a wrong byte.
-    echoed_bytes: u64,
 }
 
-impl Lane {
-    fn measure(&mut self, conn: &Conn, work: &Work, tally: &mut Tally) -> Result<(), Error> {
-        let is_stream = work.transport.is_stream();
-        let mut now = Instant::now();
-        while work.goes_on(now) && !work.shared.failed.load(std::sync::atomic::Ordering::Relaxed) {
-            let sent = now;
-            conn.send_all(self.message.advance())?;
-            let received =
-                if is_stream { Some(self.stream_answer(conn, tally)?) } else { self.datagram_answer(conn, tally)? };
-            let Some(received) = received else {
-                now = Instant::now();
-                continue;
-            };
+impl Pair<'_> {
+    fn measure_stream(&mut self, tally: &mut Tally) -> Result<(), Error> {
+        let mut now = self.work.clock.now();
+        let mut sequence = 0;
+        while tally.goes_on(now) {
+            sequence += 1;
+            let length = self.work.lengths.next(&mut self.lane.random);
+            tally.slice.sent += 1;
+            self.send(sequence, length)?;
+            let Some(received) = self.stream_answer(now, length, tally)? else { return Ok(()) };
+            if let Some(offset) =
+                self.lane.message.difference(self.lane.salt, sequence, length, 0, &self.answer[..length])
+            {
+                tally.slice.errors.note_corrupt(sequence, self.lane.echoed_bytes + offset as u64);
+            }
+            self.lane.echoed_bytes += length as u64;
             // In a closed loop one answer's arrival is the next message's beginning: one clock read does for both.
-            now = if tally.record(work, sent, received) { Instant::now() } else { received };
+            now = if tally.answered(now, now, received, length) { self.work.clock.now() } else { received };
         }
         Ok(())
     }
 
-    /// The whole answer, in as many pieces as it comes, compared once its time is known.
-    fn stream_answer(&mut self, conn: &Conn, tally: &mut Tally) -> Result<Instant, Error> {
-        let length = self.message.bytes.len();
+    /// The whole answer, in as many pieces as it comes, and its time; none if the run was ended meanwhile.
+    fn stream_answer(&mut self, sent: u64, length: usize, tally: &mut Tally) -> Result<Option<u64>, Error> {
         let mut filled = 0;
         while filled < length {
-            match conn.recv(&mut self.answer[filled..length])? {
-                0 => return Err(ended_early(conn)),
-                count => filled += count,
+            match self.recv(filled, length)? {
+                Some(0) => return Err(ended_early(self.conn)),
+                Some(count) => filled += count,
+                None => {
+                    let now = self.work.clock.now();
+                    tally.goes_on_waiting(now);
+                    if self.work.shared.is_stopped() {
+                        return Ok(None);
+                    }
+                    if now - sent >= self.work.reply_timeout_ns() {
+                        tally.lost(sent);
+                        return Err(Error::timed_out(Op::Receive, self.conn, self.work.reply_timeout, Clock::Reply));
+                    }
+                }
             }
         }
-        let received = Instant::now();
-        if let Some(offset) = self.message.difference(0, &self.answer[..length]) {
-            tally.errors.corrupt += 1;
-            tally.errors.first_corrupt_offset.get_or_insert(self.echoed_bytes + offset as u64);
-        }
-        self.echoed_bytes += length as u64;
-        Ok(received)
+        Ok(Some(self.work.clock.now()))
     }
 
-    /// The answer to this datagram, or none if it is lost. Answers to earlier ones are late, and are passed over.
-    fn datagram_answer(&mut self, conn: &Conn, tally: &mut Tally) -> Result<Option<Instant>, Error> {
-        loop {
-            let count = match conn.recv(&mut self.answer) {
-                Err(error) if error.kind() == Kind::TimedOut => {
-                    tally.errors.lost += 1;
-                    return Ok(None);
+    fn measure_datagrams(&mut self, tally: &mut Tally) -> Result<(), Error> {
+        let mut ledger = Ledger::new(super::HISTORY);
+        let result = self.exchange_datagrams(&mut ledger, tally);
+        ledger.close(&mut tally.slice.errors);
+        result
+    }
+
+    fn exchange_datagrams(&mut self, ledger: &mut Ledger, tally: &mut Tally) -> Result<(), Error> {
+        let mut now = self.work.clock.now();
+        while tally.goes_on(now) {
+            let length = self.work.lengths.next(&mut self.lane.random);
+            tally.slice.sent += 1;
+            // An error of an earlier datagram is told to the next call, whichever it is.
+            let refused = match self.send(ledger.next(), length) {
+                Err(error) if error.kind() == Kind::Refused && self.lane.has_answered => true,
+                result => result.map(|()| false)?,
+            };
+            ledger.send(now, now, length, &mut tally.slice.errors);
+            now = match if refused { self.refused(ledger, tally) } else { self.datagram_answer(now, ledger, tally)? } {
+                Some(received) => received,
+                None if self.work.shared.is_stopped() => return Ok(()),
+                None => self.work.clock.now(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Waits until the datagram that was just sent has its answer, or none; answers to others are booked on the way.
+    fn datagram_answer(&mut self, sent: u64, ledger: &mut Ledger, tally: &mut Tally) -> Result<Option<u64>, Error> {
+        while ledger.waiting() > 0 {
+            let count = match self.recv(0, self.answer.len()) {
+                Err(error) if error.kind() == Kind::Refused && self.lane.has_answered => {
+                    return Ok(self.refused(ledger, tally));
                 }
                 result => result?,
             };
-            let received = Instant::now();
-            let answer = &self.answer[..count];
-            if self.message.is_earlier(answer) {
-                tally.errors.late += 1;
+            let received = self.work.clock.now();
+            let Some(count) = count else {
+                tally.goes_on_waiting(received);
+                if self.work.shared.is_stopped() {
+                    return Ok(None);
+                }
+                if received - sent >= self.work.reply_timeout_ns() {
+                    ledger.give_up(received, |entry| tally.lost(entry.intended));
+                    return Ok(None);
+                }
                 continue;
+            };
+            self.lane.has_answered = true;
+            if self.lane.book(ledger, &self.answer[..count], received, tally) {
+                return Ok(Some(if received < tally.slice_ends() { received } else { self.work.clock.now() }));
             }
-            let length = self.message.bytes.len();
-            let offset = if count == length { self.message.difference(0, answer) } else { Some(count.min(length)) };
-            if let Some(offset) = offset {
-                tally.errors.corrupt += 1;
-                tally.errors.first_corrupt_offset.get_or_insert(offset as u64);
-            }
-            return Ok(Some(received));
         }
+        Ok(None)
+    }
+
+    /// The peer's system says that nobody listens: its server may come back, and need not be hammered meanwhile.
+    fn refused(&mut self, ledger: &mut Ledger, tally: &mut Tally) -> Option<u64> {
+        if let Some(entry) = ledger.refuse() {
+            tally.refused(entry.intended);
+        }
+        std::thread::sleep(super::REFUSED_PAUSE.min(self.work.reply_timeout));
+        None
+    }
+
+    /// Sends a message, all of it. While it spins the socket does not block, and is asked until it has room.
+    #[inline]
+    fn send(&mut self, sequence: u64, length: usize) -> Result<(), Error> {
+        let mut bytes = self.lane.message.of(self.lane.salt, sequence, length);
+        if !self.work.is_spinning {
+            return self.conn.send_all(bytes);
+        }
+        while !self.work.shared.is_stopped() {
+            match self.conn.try_send(bytes)? {
+                Some(count) if count == bytes.len() => return Ok(()),
+                Some(count) => bytes = &bytes[count..],
+                None => std::hint::spin_loop(),
+            }
+        }
+        Ok(())
+    }
+
+    /// What came into this part of the answer; none if nothing came in a while.
+    #[inline]
+    fn recv(&mut self, from: usize, to: usize) -> Result<Option<usize>, Error> {
+        if self.work.is_spinning {
+            return self.spin(from, to);
+        }
+        match self.conn.recv(&mut self.answer[from..to]) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == Kind::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks again and again, as `--spin` has it.
+    fn spin(&mut self, from: usize, to: usize) -> Result<Option<usize>, Error> {
+        /// So often without a look at the clock: some milliseconds.
+        const ASKED: u32 = 10_000;
+        for _ in 0..ASKED {
+            match self.conn.try_recv(&mut self.answer[from..to])? {
+                Some(count) => return Ok(Some(count)),
+                None => std::hint::spin_loop(),
+            }
+        }
+        Ok(None)
     }
 }
 
-/// The server closed the connection although an answer was due.
-pub(super) fn ended_early(conn: &Conn) -> Error {
-    Error::new(Op::Receive, conn, conn.age(), Cause::EndedEarly("the server closed the connection before its answer"))
+impl Lane {
+    /// Books an answer. True if it is the first to a datagram that waits for one.
+    #[inline]
+    pub(super) fn book(&mut self, ledger: &mut Ledger, answer: &[u8], received: u64, tally: &mut Tally) -> bool {
+        let mut sequence = sequence_of(self.salt, answer, ledger.next());
+        if sequence.is_none() {
+            if is_anothers(&self.message, self.salt, self.connections, answer) {
+                tally.slice.errors.stray += 1;
+                return false;
+            }
+            // An answer whose head is corrupt belongs to the datagram that waits, if only one does.
+            sequence = ledger.only_one_waiting();
+        }
+        let Some(sequence) = sequence else {
+            tally.slice.errors.note_corrupt(0, 0);
+            return false;
+        };
+        let found = ledger.answer(sequence, &mut tally.slice.errors);
+        let (Found::Answered(entry) | Found::Late(entry)) = found else {
+            match found {
+                Found::Duplicate => tally.slice.errors.duplicate += 1,
+                _ => tally.slice.errors.stray += 1,
+            }
+            return false;
+        };
+        let length = entry.length as usize;
+        if answer.len() < length {
+            tally.slice.errors.note_truncated(sequence, answer.len() as u64);
+        } else {
+            let offset = self.message.difference(self.salt, sequence, length, 0, &answer[..length]);
+            if let Some(offset) = offset.or((answer.len() > length).then_some(length)) {
+                tally.slice.errors.note_corrupt(sequence, offset as u64);
+            }
+        }
+        if let Found::Late(_) = found {
+            tally.found(entry.intended);
+        }
+        tally.answered(entry.intended, entry.sent, received, answer.len());
+        matches!(found, Found::Answered(_))
+    }
 }

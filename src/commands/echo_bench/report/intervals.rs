@@ -1,0 +1,97 @@
+//! What happened in each interval, a line or an object each.
+//!
+//! Owns their form. Must not know when an interval is complete.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::super::collector::Interval;
+use super::super::tally::Errors;
+use super::{TcpSum, finite_us, microseconds};
+use crate::histogram::Value;
+use crate::units::{Count, Latency};
+
+/// The name and version of the JSON object.
+const SCHEMA: &str = "sockkit.echo-bench.interval/1";
+
+/// One interval.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    schema: &'static str,
+    /// From the end of the warm-up.
+    pub from_ms: f64,
+    /// Its end.
+    pub to_ms: f64,
+    /// Messages sent in it.
+    pub sent: u64,
+    /// Messages answered in it.
+    pub round_trips: u64,
+    /// The same a second.
+    pub round_trips_per_s: f64,
+    /// Bytes that came back, a second.
+    pub bytes_per_s_each_way: f64,
+    /// Whatever the sample: null where there is none, or where it lies among the lost.
+    pub p50_us: Option<f64>,
+    /// The same.
+    pub p90_us: Option<f64>,
+    /// The same.
+    pub p99_us: Option<f64>,
+    /// The longest.
+    pub max_us: Option<f64>,
+    /// What went wrong in it. What is counted as lost here may be taken back in a later one.
+    pub errors: Errors,
+    tcp_info: Option<TcpSum>,
+    #[serde(skip)]
+    p50: Option<Value>,
+    #[serde(skip)]
+    p99: Option<Value>,
+}
+
+impl Line {
+    /// What an interval says.
+    pub fn of(interval: &Interval) -> Line {
+        let seconds = interval.to.saturating_sub(interval.from).as_secs_f64();
+        let histogram = &interval.response;
+        let at = |percent| histogram.quantile(percent);
+        let mut errors = interval.errors;
+        errors.lost = histogram.lost();
+        Line {
+            schema: SCHEMA,
+            from_ms: interval.from.as_secs_f64() * 1e3,
+            to_ms: interval.to.as_secs_f64() * 1e3,
+            sent: interval.sent,
+            round_trips: histogram.count(),
+            round_trips_per_s: histogram.count() as f64 / seconds,
+            bytes_per_s_each_way: interval.answered_bytes as f64 / seconds,
+            p50_us: at(50.0).and_then(finite_us),
+            p90_us: at(90.0).and_then(finite_us),
+            p99_us: at(99.0).and_then(finite_us),
+            max_us: (histogram.count() > 0).then(|| microseconds(histogram.max())),
+            errors,
+            tcp_info: TcpSum::of(&interval.tcp),
+            p50: at(50.0),
+            p99: at(99.0),
+        }
+    }
+
+    /// `  1.0 .. 2.0 s   67 543/s   p50 14.6 µs   p99 19.0 µs   max 1.20 ms`
+    pub fn text(&self) -> String {
+        let shown = |value: Option<Value>| match value {
+            None => "-".to_owned(),
+            Some(Value::Infinite) => "lost".to_owned(),
+            Some(Value::Finite(latency)) => Latency(latency).to_string(),
+        };
+        let max = self.max_us.map(|max| Value::Finite(Duration::from_nanos((max * 1e3) as u64)));
+        let lost = if self.errors.lost > 0 { format!("   {} lost", Count(self.errors.lost)) } else { String::new() };
+        format!(
+            "{:>7.2} .. {:<7.2} s {:>12}/s   p50 {:>8}   p99 {:>8}   max {:>8}{lost}",
+            self.from_ms / 1e3,
+            self.to_ms / 1e3,
+            Count(self.round_trips_per_s as u64),
+            shown(self.p50),
+            shown(self.p99),
+            shown(max),
+        )
+    }
+}

@@ -1,0 +1,234 @@
+//! The report for people: what was measured in one line, percentiles with their intervals, a histogram, what went wrong.
+//!
+//! Owns its words and columns. Must not know how anything was measured.
+
+use std::time::Duration;
+
+use super::super::warm_up::Outcome;
+use super::{Distribution, Percentile, Report, chart};
+use crate::histogram::Value;
+use crate::units::{Count, Elapsed, Latency, Size};
+
+/// The first column's width: that of its longest word, and two.
+const LABEL: usize = 14;
+
+/// One column of percentiles.
+const COLUMN: usize = 10;
+
+impl Report {
+    /// The whole report.
+    pub fn text(&self) -> String {
+        let mut lines = vec![self.headline(), self.throughput()];
+        match (&self.service, &self.send_delay) {
+            (Some(service), Some(send_delay)) => {
+                lines.extend(self.planned(service, send_delay));
+            }
+            _ => lines.extend(self.round_trip.lines("round trip")),
+        }
+        if let Some(connect) = &self.connect {
+            lines.extend(connect.lines("connect"));
+        }
+        if let Some(chart) = chart::histogram(&self.round_trip.histogram) {
+            lines.push(String::new());
+            lines.extend(chart);
+            lines.push(String::new());
+        }
+        if let Some(tcp) = &self.tcp_info {
+            lines.push(label(
+                "tcp",
+                &format!(
+                    "rtt {}, least {}, {} retransmitted, window {} segments",
+                    Latency(Duration::from_micros(tcp.rtt_us.into())),
+                    Latency(Duration::from_micros(tcp.min_rtt_us.into())),
+                    Count(tcp.retransmitted_segments),
+                    tcp.congestion_window_segments,
+                ),
+            ));
+        }
+        lines.push(label("errors", &self.errors_text()));
+        lines.extend(self.notes().iter().map(|note| label("note", note)));
+        lines.join("\n")
+    }
+
+    fn headline(&self) -> String {
+        let settings = &self.settings;
+        let own = if self.own_server { ", a server of its own" } else { "" };
+        let plural = if settings.connections == 1 { "" } else { "s" };
+        let pacing = match (settings.rate_per_s, &settings.arrival, settings.window) {
+            (Some(rate), Some(arrival), _) => format!("open loop at {}/s ({arrival})", Count(rate as u64)),
+            (_, _, Some(window)) if window > 1 => format!("closed loop, {window} under way on each"),
+            _ => "closed loop".to_owned(),
+        };
+        let warm_up = match (self.warm_up_ms, self.warm_up) {
+            (0.0, _) => String::new(),
+            (time, Outcome::NotSettled) => format!(" after {} of warm-up that did not settle", elapsed(time)),
+            (time, _) => format!(" after {} of warm-up", elapsed(time)),
+        };
+        let partial = if self.interrupted { ", partial: interrupted" } else { "" };
+        format!(
+            "{} ({}){own}: {} connection{plural}, {} bytes a message, {pacing}, {}{warm_up}{partial}",
+            self.target,
+            settings.transport,
+            settings.connections,
+            settings.length_bytes,
+            elapsed(self.elapsed_ms),
+        )
+    }
+
+    fn throughput(&self) -> String {
+        let text = format!(
+            "{} ({}/s, {}/s each way)",
+            Count(self.round_trips),
+            Count(self.round_trips_per_s as u64),
+            Size(self.bytes_per_s_each_way as u64)
+        );
+        label("round trips", &text)
+    }
+
+    /// The three distributions of an open loop, side by side.
+    fn planned(&self, service: &Distribution, send_delay: &Distribution) -> Vec<String> {
+        let all = [&self.round_trip, service, send_delay];
+        let heads = ["response", "service", "send delay"].map(|head| format!("{head:>COLUMN$}"));
+        let mut lines = vec![label("", &format!("{:<8}{}   95 % of response", "", heads.join("  ")))];
+        let row = |name: &str, cells: [String; 3]| {
+            let cells = cells.map(|cell| format!("{cell:>COLUMN$}"));
+            format!("{name:<8}{}", cells.join("  "))
+        };
+        let plain = |of: fn(&Distribution) -> Option<f64>| all.map(|one| of(one).map_or("-".to_owned(), from_us));
+        lines.push(label("latency", &row("min", plain(|one| one.min_us))));
+        for (index, percentile) in self.round_trip.percentiles.iter().enumerate() {
+            let cells = all.map(|one| one.percentiles[index].value_text().unwrap_or_else(|| "-".to_owned()));
+            let tail = percentile.interval_text().unwrap_or_else(|| percentile.needs_text(self.round_trip.total()));
+            lines.push(label("", &format!("{}   {tail}", row(&percentile.name(), cells))));
+        }
+        lines.push(label("", &row("max", plain(|one| one.max_us))));
+        lines
+    }
+
+    fn errors_text(&self) -> String {
+        let errors = &self.errors;
+        let mut words = Vec::new();
+        for (count, what) in [
+            (errors.lost, "lost"),
+            (errors.late, "late"),
+            (errors.duplicate, "duplicate"),
+            (errors.reordered, "reordered"),
+            (errors.corrupt, "corrupt"),
+            (errors.truncated, "truncated"),
+            (errors.refused, "refused"),
+            (errors.stray, "stray"),
+        ] {
+            if count > 0 {
+                words.push(format!("{} {what}", Count(count)));
+            }
+        }
+        if errors.loss_bursts > 0 {
+            words.push(format!(
+                "losses in {} bursts, the longest {}",
+                Count(errors.loss_bursts),
+                Count(errors.longest_loss_burst)
+            ));
+        }
+        if let Some(dropped) = self.dropped_here.filter(|dropped| *dropped > 0) {
+            words.push(format!("{} dropped here for want of receive buffer", Count(dropped)));
+        }
+        if let (Some(offset), Some(message)) = (errors.first_corrupt_offset, errors.first_corrupt_message) {
+            words.push(format!("the first wrong byte at offset {}, in message {}", Count(offset), Count(message)));
+        }
+        if self.failure.is_some() {
+            words.push("ended early".to_owned());
+        }
+        if words.is_empty() { "none, every byte compared".to_owned() } else { words.join(", ") }
+    }
+
+    /// What a reader should know before believing the numbers.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match self.settings.rate_per_s {
+            None => notes.push(
+                "closed loop: a server that stalls is asked less while it does, so stalls are under-represented (-r RATE \
+                 measures them)"
+                    .to_owned(),
+            ),
+            Some(rate) => {
+                if self.generator_limited == Some(true) {
+                    notes.push(format!(
+                        "generator limited: {} messages went out more than 1 ms late although the socket was free; a lower \
+                         rate or more --threads",
+                        Count(self.sent_late)
+                    ));
+                }
+                if self.round_trips_per_s < rate * 0.95 && self.round_trips > 0 {
+                    notes.push(format!(
+                        "{}/s requested, {}/s served; the time in the queue is in the response",
+                        Count(rate as u64),
+                        Count(self.round_trips_per_s as u64)
+                    ));
+                }
+            }
+        }
+        notes
+    }
+}
+
+impl Distribution {
+    fn total(&self) -> u64 {
+        self.count + self.lost
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let (Some(min), Some(mean), Some(max)) = (self.min_us, self.mean_us, self.max_us) else {
+            return vec![label(name, "none")];
+        };
+        let text = format!("min {}  mean {}  max {}", from_us(min), from_us(mean), from_us(max));
+        let mut lines = vec![label(name, &text)];
+        for percentile in &self.percentiles {
+            let name = percentile.name();
+            let text = match (percentile.value_text(), percentile.interval_text()) {
+                (Some(value), Some(interval)) => format!("{name:<8}{value:>COLUMN$}   {interval}"),
+                _ => format!("{name:<8}{:>COLUMN$}   {}", "-", percentile.needs_text(self.total())),
+            };
+            lines.push(label("", &text));
+        }
+        lines
+    }
+}
+
+impl Percentile {
+    fn name(&self) -> String {
+        format!("p{}", self.percent)
+    }
+
+    fn value_text(&self) -> Option<String> {
+        self.estimate.map(|estimate| value_text(estimate.value))
+    }
+
+    /// `14.5 µs .. 14.7 µs`
+    fn interval_text(&self) -> Option<String> {
+        self.estimate.map(|estimate| format!("{} .. {}", value_text(estimate.low), value_text(estimate.high)))
+    }
+
+    fn needs_text(&self, total: u64) -> String {
+        let needs = self.needs.unwrap_or_default();
+        format!("needs {} samples, has {}", Count(needs), Count(total))
+    }
+}
+
+fn value_text(value: Value) -> String {
+    match value {
+        Value::Finite(latency) => Latency(latency).to_string(),
+        Value::Infinite => "lost".to_owned(),
+    }
+}
+
+fn label(name: &str, text: &str) -> String {
+    format!("{name:<LABEL$}{text}")
+}
+
+fn from_us(microseconds: f64) -> String {
+    Latency(Duration::from_nanos((microseconds * 1e3) as u64)).to_string()
+}
+
+fn elapsed(milliseconds: f64) -> Elapsed {
+    Elapsed(Duration::from_secs_f64(milliseconds / 1e3))
+}
