@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `plan` | what was typed, and what it means |
+//! | `arguments`, `plan` | what was typed, and what it means |
 //! | `load` | the threads: blocking, by readiness, reconnecting |
 //! | `pacing` | the times of an open loop |
 //! | `length`, `message`, `random` | what is sent |
@@ -11,61 +11,174 @@
 //! | `collector` | the slices, added up while they come |
 //! | `warm_up` | when a run is warm |
 //! | `series` | the run in blocks of time, and how sure its percentiles are |
+//! | `runs`, `trials` | several runs: alike, or at several rates |
+//! | `objective`, `baseline` | what a result must fulfil, and what it is compared with |
+//! | `merge` | results of several machines |
+//! | `base64` | how histograms are written down |
 //! | `environment` | the machine, and what in it spoils a measurement |
 //! | `interrupt` | ^C |
 //! | `report` | what is told |
 
+mod arguments;
+mod base64;
+mod baseline;
 mod collector;
 mod environment;
 mod interrupt;
 mod ledger;
 mod length;
 mod load;
+mod merge;
 mod message;
+mod objective;
 mod pacing;
 mod plan;
 mod random;
 mod report;
+mod runs;
 mod series;
 mod tally;
+mod trials;
 mod warm_up;
+
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
 use crate::connection::socket::raise_descriptor_limit;
 use crate::exit::Status;
 use crate::output::Output;
-use collector::{Collector, Measured};
+use baseline::{Saved, SavedRun};
+use collector::{Collector, Interval, Measured};
 use interrupt::Interrupt;
 use plan::{Plan, Target};
-use report::{Line, Report};
+use report::{Csv, HistogramLog, Line, Report, Settings, create};
+use runs::{Run, Runs};
+use trials::{Course, RunOnce, Trials};
 
-pub use plan::Args;
+pub use arguments::Args;
 
 /// Runs `echo-bench`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
+    if !args.outcome.merge.is_empty() {
+        let merged = merge::merge(&args.outcome.merge)?;
+        output.product(&merged, merged.text())?;
+        return Ok(Status::Done);
+    }
     let plan = Plan::from_args(args)?;
+    let baseline = args.outcome.baseline.as_deref().map(Saved::read).transpose()?;
+    if let (Some(saved), Some(path)) = (&baseline, &args.outcome.baseline) {
+        saved.must_be_like(path, &Settings::of(&plan))?;
+    }
+    let mut save = args.outcome.save.as_deref().map(create).transpose()?;
     raise_descriptor_limit();
     let target = Target::find(args, &plan)?;
     let interrupt = Interrupt::listen()?;
-    let measured = measure(&plan, &target, &interrupt, output)?;
+    let mut listener = Listeners::begin(args, output)?;
+    wait_for_start(args, &interrupt);
+    let mut once = |plan: &Plan| measure(plan, &target, &interrupt, &mut listener);
+    let Outcome { measured, saved, runs, trials } = carry_out(args, &plan, &mut once)?;
     if let Some(signal) = interrupt.insisted() {
         return Ok(Status::Signal(signal));
     }
-    let report = Report::new(&plan, &target, &measured);
+    let mut report = Report::new(&plan, &target, &measured);
+    report.objectives = args.outcome.slo.iter().map(|objective| objective.judge(&measured)).collect();
+    (report.runs, report.trials) = (runs, trials);
+    if let Some(baseline) = &baseline {
+        report.changes = baseline::compare(&baseline.runs, &saved);
+        report.regression =
+            args.outcome.fail_on_regression.map(|limit| baseline::is_regression(&report.changes, limit));
+    }
+    if let Some(file) = &mut save {
+        Saved::new(target.name(), Settings::of(&plan), saved).write(file)?;
+    }
     output.product(&report, report.text())?;
     measured.failure.map_or(Ok(report.status()), |error| Err(error.into()))
 }
 
+/// What all the runs came to.
+struct Outcome {
+    measured: Measured,
+    saved: Vec<SavedRun>,
+    runs: Option<Runs>,
+    trials: Option<Trials>,
+}
+
+/// Makes the runs that were asked for: one, several alike, or at several rates.
+fn carry_out(args: &Args, plan: &Plan, once: &mut RunOnce<'_>) -> Result<Outcome> {
+    let course = |objectives| Course { plan, arrival: args.arrival, objectives };
+    let of_trials = |(trials, measured): (Trials, Measured)| {
+        Ok(Outcome { measured, saved: Vec::new(), runs: None, trials: Some(trials) })
+    };
+    if let Some(ramp) = args.outcome.ramp {
+        return of_trials(course(&args.outcome.slo[..]).ramp(ramp, once)?);
+    }
+    if !args.outcome.search.is_empty() {
+        return of_trials(course(&args.outcome.search[..]).search(args.rate, once)?);
+    }
+    let mut all = Vec::new();
+    for _ in 0..plan.runs {
+        all.push(once(plan)?);
+        if all.last().is_some_and(|run| run.is_interrupted || run.failure.is_some()) {
+            break;
+        }
+    }
+    let saved = if args.outcome.save.is_some() || args.outcome.baseline.is_some() {
+        all.iter().map(SavedRun::of).collect::<Result<_>>()?
+    } else {
+        Vec::new()
+    };
+    let runs = (all.len() > 1).then(|| Runs::of(all.iter().map(Run::of).collect()));
+    Ok(Outcome { measured: runs::together(all), saved, runs, trials: None })
+}
+
+/// Waits for the time that several machines were given, if any.
+fn wait_for_start(args: &Args, interrupt: &Interrupt) {
+    /// So often ^C is looked for.
+    const STEP: Duration = Duration::from_millis(20);
+    let Some(start) = args.outcome.start_at else { return };
+    while let Ok(left) = start.duration_since(SystemTime::now())
+        && !interrupt.is_asked()
+    {
+        std::thread::sleep(left.min(STEP));
+    }
+}
+
+/// Who is told of each interval.
+struct Listeners {
+    output: Output,
+    is_shown: bool,
+    csv: Option<Csv>,
+    log: Option<HistogramLog>,
+}
+
+impl Listeners {
+    /// Makes the files.
+    fn begin(args: &Args, output: Output) -> Result<Listeners> {
+        let csv = args.outcome.csv.as_deref().map(|path| Csv::begin(create(path)?)).transpose()?;
+        let log = args.outcome.hlog.as_deref().map(|path| HistogramLog::begin(create(path)?)).transpose()?;
+        Ok(Listeners { output, is_shown: args.interval.is_some(), csv, log })
+    }
+
+    fn tell(&mut self, interval: &Interval) -> Result<()> {
+        let line = Line::of(interval);
+        if let Some(csv) = &mut self.csv {
+            csv.add(&line)?;
+        }
+        if let Some(log) = &mut self.log {
+            log.add(interval)?;
+        }
+        if self.is_shown { Ok(self.output.product(&line, line.text())?) } else { Ok(()) }
+    }
+}
+
 /// One run: connections of its own, a warm-up, the measurement.
-fn measure(plan: &Plan, target: &Target, interrupt: &Interrupt, output: Output) -> Result<Measured> {
+fn measure(plan: &Plan, target: &Target, interrupt: &Interrupt, listeners: &mut Listeners) -> Result<Measured> {
     let conns = if plan.reconnect.is_some() { Vec::new() } else { plan.connect(target)? };
+    let output = listeners.output;
     if let Some(conn) = conns.first() {
         output.detail(format_args!("{}: {}", conn.peer(), conn.effective_options()));
     }
     let running = load::start(plan, target, conns)?;
-    Collector::new(plan, running).collect(interrupt, output, &mut |interval| {
-        let line = Line::of(interval);
-        Ok(output.product(&line, line.text())?)
-    })
+    Collector::new(plan, running).collect(interrupt, output, &mut |interval| listeners.tell(interval))
 }

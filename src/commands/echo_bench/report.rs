@@ -5,19 +5,25 @@
 //! number that means nothing; and so is one that lies among lost messages, marked as infinite.
 
 mod chart;
+mod files;
 mod intervals;
 mod text;
 
 use std::time::Duration;
 
+pub use files::{Csv, HistogramLog, create};
 pub use intervals::Line;
 use serde::Serialize;
 
+use super::baseline::Change;
 use super::collector::Measured;
 use super::load::Load;
+use super::objective::Verdict;
 use super::plan::{Plan, Target, Until};
+use super::runs::Runs;
 use super::series::{Block, Series};
 use super::tally::Errors;
+use super::trials::Trials;
 use super::warm_up::Outcome;
 use crate::connection::TcpInfo;
 use crate::exit::Status;
@@ -72,6 +78,16 @@ pub struct Report {
     tcp_info: Option<TcpSum>,
     /// What ended it before its time.
     failure: Option<String>,
+    /// Where there were several runs: each, and whether they agree. The rest of the report is all of them together.
+    pub runs: Option<Runs>,
+    /// With --ramp or --search: the rates that were tried. The rest of the report is the highest that held, or the last.
+    pub trials: Option<Trials>,
+    /// With --slo: each condition.
+    pub objectives: Vec<Verdict>,
+    /// With --baseline: each percentile, then and now.
+    pub changes: Vec<Change>,
+    /// With --fail-on-regression: something is worse by more than that.
+    pub regression: Option<bool>,
     /// How long each of `time_series` is.
     time_series_step_ms: f64,
     /// The run as it went by, in constant memory: a long run has longer steps.
@@ -286,6 +302,11 @@ impl TcpSum {
     }
 }
 
+/// Whether so many messages were late, although the socket was free, that this side was too slow for the rate.
+pub fn is_generator_limited(measured: &Measured) -> bool {
+    measured.sent_late as f64 > measured.sent.max(1) as f64 * LATE_SHARE
+}
+
 impl Report {
     /// What a run has measured.
     pub fn new(plan: &Plan, target: &Target, measured: &Measured) -> Report {
@@ -295,7 +316,6 @@ impl Report {
         let percents = &PERCENTILES[..];
         let part = |histogram: &Histogram| Distribution::of(histogram, percents, None);
         let planned = measured.planned.as_ref();
-        let late_share = measured.sent_late as f64 / measured.sent.max(1) as f64;
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -313,7 +333,7 @@ impl Report {
             round_trip: Distribution::of(&measured.response, percents, Some(&measured.series)),
             service: planned.map(|planned| part(&planned.service)),
             send_delay: planned.map(|planned| part(&planned.send_delay)),
-            generator_limited: matches!(plan.load, Load::Open { .. }).then_some(late_share > LATE_SHARE),
+            generator_limited: matches!(plan.load, Load::Open { .. }).then_some(is_generator_limited(measured)),
             sent_late: measured.sent_late,
             connect: measured.connects.as_ref().map(part),
             verified: measured.errors.is_verified(),
@@ -321,6 +341,11 @@ impl Report {
             dropped_here: measured.receive_drops,
             tcp_info: TcpSum::of(&measured.tcp),
             failure: measured.failure.as_ref().map(ToString::to_string),
+            runs: None,
+            trials: None,
+            objectives: Vec::new(),
+            changes: Vec::new(),
+            regression: None,
             time_series_step_ms: measured.series.block_length().as_secs_f64() * 1e3,
             time_series: measured.series.blocks.iter().map(Step::of).collect(),
         }
@@ -328,7 +353,9 @@ impl Report {
 
     /// The status that follows from what was measured, where nothing failed outright.
     pub fn status(&self) -> Status {
-        if !self.verified {
+        let is_met = self.objectives.iter().all(|verdict| verdict.holds);
+        let has_rate = self.trials.as_ref().is_none_or(Trials::has_found);
+        if !self.verified || !is_met || !has_rate || self.regression == Some(true) {
             Status::CheckFailed
         } else if self.round_trips > 0 {
             Status::Done

@@ -107,6 +107,20 @@ impl Series {
         self.blocks[index].merge(&Block::of(&slice.response));
     }
 
+    /// Adds another run's, after this one's.
+    pub fn append(&mut self, mut other: Series) {
+        while other.slices_in_block < self.slices_in_block {
+            other.halve();
+        }
+        while self.slices_in_block < other.slices_in_block {
+            self.halve();
+        }
+        self.blocks.append(&mut other.blocks);
+        while self.blocks.len() > BLOCKS_MAX {
+            self.halve();
+        }
+    }
+
     /// How long a block is.
     pub fn block_length(&self) -> Duration {
         SLICE * self.slices_in_block as u32

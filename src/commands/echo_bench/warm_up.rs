@@ -30,7 +30,7 @@ pub enum WarmUp {
 }
 
 /// How it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// There was none, or it was for a fixed time.

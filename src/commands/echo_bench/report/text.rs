@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::super::baseline::{Change, Verdict};
+use super::super::merge::Merged;
 use super::super::warm_up::Outcome;
 use super::{Distribution, Percentile, Report, chart};
 use crate::histogram::Value;
@@ -46,6 +48,7 @@ impl Report {
             ));
         }
         lines.push(label("errors", &self.errors_text()));
+        lines.extend(self.comparisons());
         lines.extend(self.notes().iter().map(|note| label("note", note)));
         lines.join("\n")
     }
@@ -141,6 +144,44 @@ impl Report {
         if words.is_empty() { "none, every byte compared".to_owned() } else { words.join(", ") }
     }
 
+    /// Runs, rates, conditions and the baseline, as far as there are any.
+    fn comparisons(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(runs) = &self.runs {
+            let p50s: Vec<String> = runs.runs.iter().map(|run| run.p50_us.map_or("-".to_owned(), from_us)).collect();
+            let spread = runs.p50_spread.map_or(String::new(), |spread| format!(" (spread {:.1} %)", spread * 100.0));
+            let unstable =
+                if runs.unstable { ", unstable: they disagree by more than each is unsure of itself" } else { "" };
+            lines.push(label("runs", &format!("{}, p50 {}{spread}{unstable}", runs.runs.len(), p50s.join(", "))));
+        }
+        for trial in self.trials.iter().flat_map(|trials| &trials.trials) {
+            let holds = match trial.holds {
+                Some(true) => "   holds",
+                Some(false) => "   does not hold",
+                None => "",
+            };
+            let limited = if trial.generator_limited { ", generator limited" } else { "" };
+            let us = |value: Option<f64>| value.map_or("-".to_owned(), from_us);
+            let text = format!(
+                "{:>9}/s asked {:>9}/s served   p50 {:>8}   p99 {:>8}{holds}{limited}",
+                Count(trial.rate_per_s as u64),
+                Count(trial.run.round_trips_per_s as u64),
+                us(trial.run.p50_us),
+                us(trial.run.p99_us),
+            );
+            lines.push(label("rate", &text));
+        }
+        if let Some(rate) = self.trials.as_ref().and_then(|trials| trials.highest_rate_per_s) {
+            lines.push(label("highest rate", &format!("{}/s", Count(rate as u64))));
+        }
+        for verdict in &self.objectives {
+            let holds = if verdict.holds { "holds" } else { "FAILS" };
+            lines.push(label("objective", &format!("{} {holds}: {}", verdict.objective, verdict.found)));
+        }
+        lines.extend(self.changes.iter().map(|change| label("baseline", &change_text(change))));
+        lines
+    }
+
     /// What a reader should know before believing the numbers.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -168,6 +209,22 @@ impl Report {
             }
         }
         notes
+    }
+}
+
+impl Merged {
+    /// The report of several results.
+    pub fn text(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for part in &self.files {
+            let lost = if part.lost > 0 { format!(", {} lost", Count(part.lost)) } else { String::new() };
+            let counts = format!("{} ({}/s){lost}", Count(part.round_trips), Count(part.round_trips_per_s as u64));
+            lines.push(label("file", &format!("{}: {counts}", part.file)));
+        }
+        let counts = format!("{} ({}/s)", Count(self.round_trips), Count(self.round_trips_per_s as u64));
+        lines.push(label("round trips", &counts));
+        lines.extend(self.round_trip.lines("round trip"));
+        lines.join("\n")
     }
 }
 
@@ -212,6 +269,26 @@ impl Percentile {
         let needs = self.needs.unwrap_or_default();
         format!("needs {} samples, has {}", Count(needs), Count(total))
     }
+}
+
+/// `p50 +10.2 % (+9.8 .. +10.6 %): worse (14.1 µs then, 15.5 µs now)`
+fn change_text(change: &Change) -> String {
+    let us = |value: Option<f64>| value.map_or("unknown".to_owned(), from_us);
+    let percent = |share: f64| format!("{:+.1}", share * 100.0);
+    let size = match (change.change, change.low, change.high) {
+        (Some(size), Some(low), Some(high)) => {
+            format!("{} % ({} .. {} %)", percent(size), percent(low), percent(high))
+        }
+        (Some(size), ..) => format!("{} %", percent(size)),
+        _ => "unknown".to_owned(),
+    };
+    let verdict = match change.verdict {
+        Verdict::Better => "better",
+        Verdict::Worse => "WORSE",
+        Verdict::NoChange => "no change",
+        Verdict::Inconclusive => "inconclusive: the runs are too few, or differ too much",
+    };
+    format!("{} {size}: {verdict} ({} then, {} now)", change.metric, us(change.baseline_us), us(change.current_us))
 }
 
 fn value_text(value: Value) -> String {

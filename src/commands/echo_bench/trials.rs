@@ -1,0 +1,207 @@
+//! Runs at several rates: a ramp through them, or the search for the highest that holds an objective.
+//!
+//! Owns the order of the rates. Must not know how a run is made: it is handed a function that makes one. Trade-off: the
+//! search doubles until a rate fails and halves the distance from there, so that it takes about ten runs whatever the
+//! machine; it assumes that what fails at one rate fails at every higher one.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::arguments::parse_rate;
+use super::collector::Measured;
+use super::load::Load;
+use super::objective::Objective;
+use super::pacing::Arrival;
+use super::plan::Plan;
+use super::runs::Run;
+
+/// A ramp's steps, at equal ratios.
+const STEPS: u32 = 10;
+
+/// The search ends when the rates that held and failed are this close.
+const CLOSE: f64 = 0.05;
+
+/// Where a search begins, unless a rate is given.
+const FIRST_RATE: f64 = 1000.0;
+
+/// A search that has not ended by then, never will.
+const TRIALS_MAX: usize = 40;
+
+/// A rate that was not reached was not tried.
+const REACHED: f64 = 0.95;
+
+/// From a rate to another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ramp {
+    from: f64,
+    to: f64,
+}
+
+impl Ramp {
+    /// Reads `1000..20000`.
+    pub fn parse(text: &str) -> Result<Ramp, String> {
+        let refuse = |why: String| format!("{text:?} is not a ramp: {why}, for example 1000..20k");
+        let (from, to) = text.split_once("..").ok_or_else(|| refuse("two rates are needed".to_owned()))?;
+        let (from, to) = (parse_rate(from)?, parse_rate(to)?);
+        if from < to { Ok(Ramp { from, to }) } else { Err(refuse(format!("{from} is not less than {to}"))) }
+    }
+
+    fn rates(self) -> impl Iterator<Item = f64> {
+        let ratio = (self.to / self.from).powf(1.0 / f64::from(STEPS - 1));
+        (0..STEPS).map(move |step| self.from * ratio.powi(step.cast_signed()))
+    }
+}
+
+/// One rate that was tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// What was asked for.
+    pub rate_per_s: f64,
+    /// What came of it.
+    #[serde(flatten)]
+    pub run: Run,
+    /// This side was too slow for it.
+    pub generator_limited: bool,
+    /// Whether the objectives held; null in a ramp without any.
+    pub holds: Option<bool>,
+}
+
+/// Rates that were tried.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Trials {
+    /// In the order in which they were.
+    pub trials: Vec<Trial>,
+    /// With a search: the highest that held.
+    pub highest_rate_per_s: Option<f64>,
+}
+
+impl Trials {
+    /// Whether a rate held, where one was looked for.
+    pub fn has_found(&self) -> bool {
+        self.highest_rate_per_s.is_some() || self.trials.iter().all(|trial| trial.holds.is_none())
+    }
+}
+
+/// Makes one run.
+pub type RunOnce<'a> = dyn FnMut(&Plan) -> Result<Measured> + 'a;
+
+/// What all the rates have in common.
+pub struct Course<'a> {
+    /// Everything but the rate.
+    pub plan: &'a Plan,
+    /// How messages follow each other.
+    pub arrival: Arrival,
+    /// What must hold.
+    pub objectives: &'a [Objective],
+}
+
+impl Course<'_> {
+    /// Goes through a ramp.
+    pub fn ramp(&self, ramp: Ramp, run: &mut RunOnce<'_>) -> Result<(Trials, Measured)> {
+        let mut trials = Trials::default();
+        let mut last = Measured::default();
+        for rate in ramp.rates() {
+            last = self.attempt(rate, &mut trials, run)?;
+            if last.is_interrupted || last.failure.is_some() {
+                break;
+            }
+        }
+        Ok((trials, last))
+    }
+
+    /// Looks for the highest rate that holds, and measures there.
+    pub fn search(&self, first: Option<f64>, run: &mut RunOnce<'_>) -> Result<(Trials, Measured)> {
+        let mut trials = Trials::default();
+        let mut held: Option<(f64, Measured)> = None;
+        let mut failed: Option<(f64, Measured)> = None;
+        let mut rate = first.unwrap_or(FIRST_RATE);
+        while trials.trials.len() < TRIALS_MAX {
+            let measured = self.attempt(rate, &mut trials, run)?;
+            let is_over = measured.is_interrupted || measured.failure.is_some();
+            if trials.trials.last().is_some_and(|trial| trial.holds == Some(true)) {
+                held = Some((rate, measured));
+            } else {
+                failed = Some((rate, measured));
+            }
+            rate = match (&held, &failed) {
+                (Some((held, _)), None) => held * 2.0,
+                (None, Some((failed, _))) => failed / 2.0,
+                (Some((held, _)), Some((failed, _))) => f64::midpoint(*held, *failed),
+                (None, None) => rate,
+            };
+            let is_close =
+                held.as_ref().zip(failed.as_ref()).is_some_and(|((held, _), (failed, _))| failed / held < 1.0 + CLOSE);
+            if is_over || is_close || rate < 1.0 {
+                break;
+            }
+        }
+        trials.highest_rate_per_s = held.as_ref().map(|(rate, _)| *rate);
+        let shown = held.or(failed).map(|(_, measured)| measured);
+        Ok((trials, shown.unwrap_or_default()))
+    }
+
+    fn attempt(&self, rate: f64, trials: &mut Trials, run: &mut RunOnce<'_>) -> Result<Measured> {
+        let plan = Plan { load: Load::Open { rate, arrival: self.arrival }, ..self.plan.clone() };
+        let measured = run(&plan)?;
+        let short = Run::of(&measured);
+        let generator_limited = super::report::is_generator_limited(&measured);
+        let is_reached = short.round_trips_per_s >= rate * REACHED;
+        let holds = (!self.objectives.is_empty()).then(|| {
+            let all = self.objectives.iter().all(|objective| objective.judge(&measured).holds);
+            all && is_reached && !generator_limited && measured.failure.is_none()
+        });
+        trials.trials.push(Trial { rate_per_s: rate, run: short, generator_limited, holds });
+        Ok(measured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::commands::echo_bench::plan;
+
+    /// A server that answers in 100 µs up to this rate, and in 10 ms beyond.
+    fn server(knee: f64) -> impl FnMut(&Plan) -> Result<Measured> {
+        move |plan| {
+            let Load::Open { rate, .. } = plan.load else { panic!("a course has rates") };
+            let mut measured = Measured { elapsed: Duration::from_secs(1), ..Measured::default() };
+            measured.response.record_many(if rate <= knee { 100_000 } else { 10_000_000 }, rate as u64);
+            Ok(measured)
+        }
+    }
+
+    #[test]
+    fn the_knee_is_found() {
+        let plan = plan::tests::plan("");
+        let objectives = [Objective::parse("p50<1ms").unwrap()];
+        let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &objectives };
+        for (first, knee) in [(None, 37_000.0), (Some(100_000.0), 37_000.0), (None, 300.0)] {
+            let (trials, _) = course.search(first, &mut server(knee)).unwrap();
+            let found = trials.highest_rate_per_s.unwrap();
+            assert!(found <= knee && found > knee / (1.0 + CLOSE), "{found}");
+            assert!(trials.trials.len() < 20);
+        }
+        let (trials, _) = course.search(None, &mut server(0.0)).unwrap();
+        assert_eq!(trials.highest_rate_per_s, None);
+    }
+
+    #[test]
+    fn a_ramp_has_ten_steps_at_equal_ratios() {
+        let plan = plan::tests::plan("");
+        let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &[] };
+        let (trials, _) = course.ramp(Ramp::parse("100..51200").unwrap(), &mut server(1e9)).unwrap();
+        let rates: Vec<f64> = trials.trials.iter().map(|trial| trial.rate_per_s.round()).collect();
+        assert_eq!(rates, [100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0, 25600.0, 51200.0]);
+        assert!(trials.trials.iter().all(|trial| trial.holds.is_none()));
+    }
+
+    #[test]
+    fn a_refused_ramp_says_why() {
+        for (text, why) in [("5", "two rates"), ("5..5", "5 is not less than 5"), ("0..5", "it sends nothing")] {
+            let error = Ramp::parse(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}
