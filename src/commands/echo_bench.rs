@@ -50,6 +50,7 @@ use crate::exit::Status;
 use crate::output::Output;
 use baseline::{Saved, SavedRun};
 use collector::{Collector, Interval, Measured};
+use environment::{Before, Environment};
 use interrupt::Interrupt;
 use plan::{Plan, Target};
 use report::{Csv, HistogramLog, Line, Report, Settings, create};
@@ -74,8 +75,12 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     raise_descriptor_limit();
     let target = Target::find(args, &plan)?;
     let interrupt = Interrupt::listen()?;
+    for warning in environment::warnings_before(&plan) {
+        output.note(format_args!("warning: {warning}"));
+    }
     let mut listener = Listeners::begin(args, output)?;
     wait_for_start(args, &interrupt);
+    let before = Before::read();
     let mut once = |plan: &Plan| measure(plan, &target, &interrupt, &mut listener);
     let Outcome { measured, saved, runs, trials } = carry_out(args, &plan, &mut once)?;
     if let Some(signal) = interrupt.insisted() {
@@ -84,6 +89,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let mut report = Report::new(&plan, &target, &measured);
     report.objectives = args.outcome.slo.iter().map(|objective| objective.judge(&measured)).collect();
     (report.runs, report.trials) = (runs, trials);
+    report.environment = Some(Environment::read(&before, &plan, measured.usage, target.is_local()));
     if let Some(baseline) = &baseline {
         report.changes = baseline::compare(&baseline.runs, &saved);
         report.regression =

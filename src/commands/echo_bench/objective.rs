@@ -184,7 +184,7 @@ mod tests {
             ("p0<1ms", "it can be about"),
             ("speed>1", "it can be about"),
             ("p99<1", "a latency needs its unit"),
-            ("p99<fast", "is not a duration"),
+            ("p99<fast", "is no duration"),
             ("lost<x", "a number or percentage"),
             ("lost<-1", "a number or percentage"),
             ("rate>0", "it sends nothing"),

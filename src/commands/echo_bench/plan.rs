@@ -216,6 +216,11 @@ impl Target {
         Ok(Target { addresses: Arc::new(addresses), own })
     }
 
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.addresses.iter().all(|address| address.port().is_none() || address.is_loopback())
+    }
+
     /// As a person reads it.
     pub fn name(&self) -> String {
         self.addresses.first().map(ToString::to_string).unwrap_or_default()

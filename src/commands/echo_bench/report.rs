@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::baseline::Change;
 use super::collector::Measured;
+use super::environment::Environment;
 use super::load::Load;
 use super::objective::Verdict;
 use super::plan::{Plan, Target, Until};
@@ -37,6 +38,9 @@ pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
 /// Past this share of late sends the load was not the one that was asked for.
 const LATE_SHARE: f64 = 0.01;
+
+/// One or two late messages are an accident, however few there are in all.
+const LATE_MIN: f64 = 2.0;
 
 /// Everything that is told.
 #[derive(Debug, Serialize)]
@@ -88,6 +92,8 @@ pub struct Report {
     pub changes: Vec<Change>,
     /// With --fail-on-regression: something is worse by more than that.
     pub regression: Option<bool>,
+    /// The machine, and what it did meanwhile.
+    pub environment: Option<Environment>,
     /// How long each of `time_series` is.
     time_series_step_ms: f64,
     /// The run as it went by, in constant memory: a long run has longer steps.
@@ -304,7 +310,7 @@ impl TcpSum {
 
 /// Whether so many messages were late, although the socket was free, that this side was too slow for the rate.
 pub fn is_generator_limited(measured: &Measured) -> bool {
-    measured.sent_late as f64 > measured.sent.max(1) as f64 * LATE_SHARE
+    measured.sent_late as f64 > (measured.sent as f64 * LATE_SHARE).max(LATE_MIN)
 }
 
 impl Report {
@@ -346,6 +352,7 @@ impl Report {
             objectives: Vec::new(),
             changes: Vec::new(),
             regression: None,
+            environment: None,
             time_series_step_ms: measured.series.block_length().as_secs_f64() * 1e3,
             time_series: measured.series.blocks.iter().map(Step::of).collect(),
         }

@@ -49,7 +49,10 @@ impl Report {
         }
         lines.push(label("errors", &self.errors_text()));
         lines.extend(self.comparisons());
+        lines.extend(self.environment.as_ref().map(|environment| label("cpu", &environment.text())));
         lines.extend(self.notes().iter().map(|note| label("note", note)));
+        let warnings = self.environment.iter().flat_map(|environment| &environment.warnings);
+        lines.extend(warnings.map(|warning| label("warning", warning)));
         lines.join("\n")
     }
 
