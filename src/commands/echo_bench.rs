@@ -41,9 +41,11 @@ mod tally;
 mod trials;
 mod warm_up;
 
+use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::connection::socket::raise_descriptor_limit;
 use crate::exit::Status;
@@ -78,6 +80,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     for warning in environment::warnings_before(&plan) {
         output.note(format_args!("warning: {warning}"));
     }
+    let mut pages = Pages::begin(args)?;
     let mut listener = Listeners::begin(args, output)?;
     wait_for_start(args, &interrupt);
     let before = Before::read();
@@ -98,6 +101,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     if let Some(file) = &mut save {
         Saved::new(target.name(), Settings::of(&plan), saved).write(file)?;
     }
+    pages.write(&report)?;
     output.product(&report, report.text())?;
     measured.failure.map_or(Ok(report.status()), |error| Err(error.into()))
 }
@@ -147,6 +151,31 @@ fn wait_for_start(args: &Args, interrupt: &Interrupt) {
         && !interrupt.is_asked()
     {
         std::thread::sleep(left.min(STEP));
+    }
+}
+
+/// The files that the report goes to.
+struct Pages {
+    html: Option<File>,
+    svg: Option<File>,
+}
+
+impl Pages {
+    /// Makes them.
+    fn begin(args: &Args) -> Result<Pages> {
+        let html = args.outcome.html.as_deref().map(create).transpose()?;
+        let svg = args.outcome.svg.as_deref().map(create).transpose()?;
+        Ok(Pages { html, svg })
+    }
+
+    fn write(&mut self, report: &Report) -> Result<()> {
+        if let Some(file) = &mut self.html {
+            file.write_all(report::html(report)?.as_bytes()).context("write the HTML page")?;
+        }
+        if let Some(file) = &mut self.svg {
+            file.write_all(report::svg(report).as_bytes()).context("write the SVG file")?;
+        }
+        Ok(())
     }
 }
 

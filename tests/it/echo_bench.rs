@@ -661,3 +661,59 @@ fn a_search_finds_a_rate_and_a_ramp_goes_through_ten() {
     let (ramp, status) = report("-t 50ms --warm-up 0 --ramp 100..2000");
     assert_eq!((status, ramp["trials"]["trials"].as_array().unwrap().len()), (0, 10), "{ramp}");
 }
+
+#[test]
+fn a_page_holds_everything_and_opens_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let words = format!("-r 5000 -n 2000 --html {} --svg {}", path("page.html").display(), path("chart.svg").display());
+    let (report, status) = report(&words);
+    assert_eq!(status, 0, "{report}");
+    let page = std::fs::read_to_string(path("page.html")).unwrap();
+    for id in ["report", "spectrum", "time-series", "histogram", "environment", "data"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(data).unwrap()["round_trips"], 2000);
+    // It must need nothing else: no address is fetched.
+    let addresses: Vec<&str> = page.match_indices("://").map(|(at, _)| &page[at.saturating_sub(5)..at + 20]).collect();
+    assert!(addresses.iter().all(|address| address.contains("www.w3.org")), "{addresses:?}");
+    assert!(std::fs::read_to_string(path("chart.svg")).unwrap().starts_with("<svg "));
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(browser) = browsers.into_iter().find(|browser| crate::harness::has(browser)) else { return };
+    let seen = Run::program(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args([format!("file://{}", path("page.html").display())])
+        .finish();
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    assert!(seen.contains("Latency by percentile") && seen.contains("id=\"spectrum\""), "{seen}");
+}
+
+#[test]
+fn threads_can_spin_and_be_kept_on_a_cpu() {
+    for words in ["--spin", "--spin -u", "--spin -r 2000"] {
+        let (report, status) = report(&format!("-n 300 {words}"));
+        assert_eq!((status, &report["round_trips"]), (0, &300.into()), "{words}: {report}");
+    }
+    let refused = Run::sockkit("echo-bench --spin -c 1000 --threads 1000").finish();
+    assert!(refused.code == 2 && refused.stderr.contains("needs as many CPUs"), "{}", refused.stderr);
+    #[cfg(target_os = "linux")]
+    {
+        let (report, status) = report("-n 300 --cpu 0");
+        assert_eq!((status, &report["round_trips"]), (0, &300.into()), "{report}");
+        let refused = Run::sockkit("echo-bench --cpu 1023").finish();
+        assert!(refused.code == 2 && refused.stderr.contains("may not use that CPU"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn the_percentiles_that_are_told_can_be_chosen() {
+    let (report, _) = report("-n 2000 --percentiles 99,50,75");
+    let percents: Vec<f64> = report["round_trip"]["percentiles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|percentile| percentile["percent"].as_f64().unwrap())
+        .collect();
+    assert_eq!(percents, [50.0, 75.0, 99.0]);
+}

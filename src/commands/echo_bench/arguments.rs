@@ -134,12 +134,33 @@ pub struct OutcomeArgs {
     /// Status 5 if a percentile is surely worse, and by this much: 5%
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "baseline")]
     pub fail_on_regression: Option<f64>,
+    /// Write the whole report to one HTML page
+    ///
+    /// It needs nothing but itself: no network, no script.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
+    /// Write the charts to an SVG file
+    #[arg(long, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub svg: Option<PathBuf>,
     /// Write each interval to a CSV file
     #[arg(long, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub csv: Option<PathBuf>,
     /// Write each interval's histogram to a HdrHistogram log
     #[arg(long, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub hlog: Option<PathBuf>,
+    /// The percentiles to tell: 50,90,99.9
+    #[arg(long, hide_short_help = true, value_name = "LIST", value_delimiter = ',', value_parser = parse_percentile)]
+    pub percentiles: Vec<f64>,
+    /// Wait for answers without sleeping, for the shortest round trip; takes a CPU for each thread
+    ///
+    /// Refused where there are fewer CPUs than threads that spin.
+    #[arg(long, hide_short_help = true)]
+    pub spin: bool,
+    /// Keep threads on these CPUs, in turn: 0,1
+    ///
+    /// Echo-bench's own server is kept on the last of them.
+    #[arg(long, hide_short_help = true, value_name = "LIST", value_delimiter = ',')]
+    pub cpu: Vec<usize>,
     /// Add up results, of --save or --hlog, instead of measuring
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with = "endpoint")]
     pub merge: Vec<PathBuf>,
@@ -215,6 +236,12 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
 fn parse_time(text: &str) -> Result<SystemTime, String> {
     let refuse = |_| format!("{text:?} is not a time, for example 2026-01-31T12:00:00Z");
     humantime::parse_rfc3339_weak(text).map_err(refuse)
+}
+
+/// Reads a percentile: more than 0, less than 100.
+fn parse_percentile(text: &str) -> Result<f64, String> {
+    let number = text.trim_start_matches('p').parse::<f64>().ok().filter(|number| *number > 0.0 && *number < 100.0);
+    number.ok_or_else(|| format!("{text:?} is not a percentile between 0 and 100, for example 99.9"))
 }
 
 /// Reads a percentage as a share: `5%`, `5`, `0.5%`.

@@ -12,6 +12,7 @@ use super::arguments::{Args, WarmUpArg};
 use super::length::Lengths;
 use super::load::Load;
 use super::random::Random;
+use super::report::PERCENTILES;
 use super::warm_up::{self, WarmUp};
 use crate::cli::{UsageError, cores};
 use crate::commands::serve::Embedded;
@@ -64,6 +65,8 @@ pub struct Plan {
     pub is_spinning: bool,
     /// The CPUs that threads are kept on, in turn; none leaves it to the system.
     pub cpus: Vec<usize>,
+    /// The percentiles that are told, in order.
+    pub percentiles: Vec<f64>,
 }
 
 /// More than a UDP datagram over IPv4 can carry.
@@ -86,6 +89,8 @@ impl Plan {
         let is_unix = endpoint.as_ref().map_or(args.transport.unix, |endpoint| matches!(endpoint, Endpoint::Unix(_)));
         let transport = args.transport.common().transport(is_unix);
         check_length(&args.length, transport)?;
+        check_spinning(args.outcome.spin, threads(args))?;
+        check_cpus(&args.outcome.cpu)?;
         let until = match (args.messages, args.time) {
             (Some(messages), _) => Until::Messages(messages),
             (None, Some(Duration::ZERO)) => return Err(UsageError("-t 0 measures nothing".to_owned())),
@@ -133,8 +138,9 @@ impl Plan {
                 1
             }),
             seed: args.seed.unwrap_or_else(drawn_seed),
-            is_spinning: false,
-            cpus: Vec::new(),
+            is_spinning: args.outcome.spin,
+            cpus: args.outcome.cpu.clone(),
+            percentiles: percentiles(&args.outcome.percentiles),
         })
     }
 
@@ -146,6 +152,43 @@ impl Plan {
         let one = |_| Ok(dial(&target.addresses, &plan).map_err(Failed::into_error)?.conn);
         (0..self.connections).map(one).collect()
     }
+}
+
+/// Those that were asked for, or the usual ones.
+fn percentiles(asked: &[f64]) -> Vec<f64> {
+    let mut percentiles = if asked.is_empty() { PERCENTILES.to_vec() } else { asked.to_vec() };
+    percentiles.sort_unstable_by(f64::total_cmp);
+    percentiles.dedup();
+    percentiles
+}
+
+/// Spinning threads that must share a CPU wait for each other a scheduler's tick at a time: thousands of times longer than
+/// what they measure.
+fn check_spinning(spins: bool, threads: u32) -> Result<(), UsageError> {
+    if !spins || threads as usize <= cores() {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "--spin with {threads} threads needs as many CPUs, and there are {}: fewer --threads",
+        cores()
+    )))
+}
+
+/// CPUs that this process may not use are refused.
+fn check_cpus(cpus: &[usize]) -> Result<(), UsageError> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let allowed = rustix::thread::sched_getaffinity(None).map_err(|error| UsageError(format!("--cpu: {error}")))?;
+        match cpus.iter().find(|cpu| **cpu >= rustix::thread::CpuSet::MAX_CPU || !allowed.is_set(**cpu)) {
+            None => Ok(()),
+            Some(cpu) => Err(UsageError(format!("--cpu {cpu}: this process may not use that CPU, or there is none"))),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(UsageError("--cpu: this system cannot keep a thread on a CPU".to_owned()))
 }
 
 fn check_length(lengths: &Lengths, transport: Transport) -> Result<(), UsageError> {
@@ -207,6 +250,11 @@ impl Target {
                 (None, resolve(endpoint, &common.query(plan.transport, Some(plan.connect_timeout)))?.addresses)
             }
             None => {
+                #[cfg(target_os = "linux")]
+                if let Some(cpu) = plan.cpus.last() {
+                    // Its threads inherit the place of the one that starts them; the load's have their own.
+                    super::environment::pin(&[*cpu]).with_context(|| format!("keep the server on CPU {cpu}"))?;
+                }
                 let server =
                     Embedded::start(plan.transport, common.allowed(), &args.options).context("start a server")?;
                 let address = server.address().clone();

@@ -7,12 +7,14 @@
 mod chart;
 mod files;
 mod intervals;
+mod page;
 mod text;
 
 use std::time::Duration;
 
 pub use files::{Csv, HistogramLog, create};
 pub use intervals::Line;
+pub use page::{html, svg};
 use serde::Serialize;
 
 use super::baseline::Change;
@@ -319,7 +321,7 @@ impl Report {
         let seconds = measured.elapsed.as_secs_f64();
         let round_trips = measured.response.count();
         let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let percents = &PERCENTILES[..];
+        let percents = &plan.percentiles[..];
         let part = |histogram: &Histogram| Distribution::of(histogram, percents, None);
         let planned = measured.planned.as_ref();
         Report {
