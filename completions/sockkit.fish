@@ -278,13 +278,36 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s v -l verbose -
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l quiet -d 'Say only errors (serve: and the listening lines)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s c -l connections -d 'Connections, each with one message under way' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s c -l connections -d 'Connections' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s t -l time -d 'How long to measure [default: 5s]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s n -l messages -d 'How many messages to send, in all, instead of a time' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s l -l length -d 'How long a message is, in bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s l -l length -d 'How long a message is, in bytes: 64, 64..1400, or 64:9,1400:1' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s r -l rate -d 'Messages a second, over all connections: an open loop' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l arrival -d 'How planned messages follow each other' -r -f -a "uniform\t'At equal distances'
+poisson\t'At random, as many independent clients would (a Poisson process)'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l window -d 'Messages under way on each connection, in a closed loop' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l reconnect -d 'Make each connection anew after so many messages' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s i -l interval -d 'Also tell what happened every so often, while it does' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s W -l reply-timeout -d 'How long an answer may take' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l threads -d 'Threads [default: as many as cores, at most one a connection]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s W -l reply-timeout -d 'How long an answer may take [default: 1s for datagrams, else 10s]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l warm-up -d 'What comes before the measurement: auto, or a time [default: auto with a time]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l threads -d 'Threads [default: one a core, at most one a connection; 1 with -r]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l seed -d 'What random choices begin with [default: drawn, and shown]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l slo -d 'A condition that the result must fulfil, else status 5: p99<1ms' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l search -d 'Look for the highest rate that fulfils a condition: p99<1ms' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l ramp -d 'Measure at ten rates, one after the other: 1000..20k' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l runs -d 'How many runs, each with new connections [default: 1; 5 to save or compare]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l save -d 'Keep the result in a file, for --baseline and --merge' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l baseline -d 'Compare with a result that was kept' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l fail-on-regression -d 'Status 5 if a percentile is surely worse, and by this much: 5%' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l html -d 'Write the whole report to one HTML page' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l svg -d 'Write the charts to an SVG file' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l csv -d 'Write each interval to a CSV file' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l hlog -d 'Write each interval\'s histogram to a HdrHistogram log' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l percentiles -d 'The percentiles to tell: 50,90,99.9' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l cpu -d 'Keep threads on these CPUs, in turn: 0,1' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l merge -d 'Add up results, of --save or --hlog, instead of measuring' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l start-at -d 'Connect, then wait for this time: 2026-01-31T12:00:00Z' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -341,6 +364,7 @@ off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l spin -d 'Wait for answers without sleeping, for the shortest round trip; takes a CPU for each thread'
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s 6 -l ipv6 -d 'IPv6 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'

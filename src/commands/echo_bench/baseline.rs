@@ -100,7 +100,7 @@ impl Saved {
             ("protocol", old.transport.clone(), new.transport.clone()),
             ("loop", old.pacing.clone(), new.pacing.clone()),
             ("connections", old.connections.to_string(), new.connections.to_string()),
-            ("length", old.length_bytes.clone(), new.length_bytes.clone()),
+            ("length", old.lengths.clone(), new.lengths.clone()),
             ("window", shown(old.window), shown(new.window)),
             ("rate", shown(old.rate_per_s), shown(new.rate_per_s)),
             ("arrival", shown(old.arrival.as_ref()), shown(new.arrival.as_ref())),

@@ -369,7 +369,7 @@ pub fn warnings_before(plan: &Plan) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::plan;
+    use super::super::plan::typed as plan;
     use super::*;
 
     #[cfg(target_os = "linux")]

@@ -275,14 +275,18 @@ impl Target {
     }
 }
 
+/// The plan of a command line, for the tests of others.
 #[cfg(test)]
-pub mod tests {
+pub use tests::typed;
+
+#[cfg(test)]
+mod tests {
     use clap::{Args as _, FromArgMatches};
 
     use super::*;
 
     /// The plan of a command line.
-    pub fn plan(words: &str) -> Plan {
+    pub fn typed(words: &str) -> Plan {
         let command = Args::augment_args(clap::Command::new("echo-bench")).no_binary_name(true);
         let matches = command.try_get_matches_from(words.split_whitespace()).unwrap();
         Plan::from_args(&Args::from_arg_matches(&matches).unwrap()).unwrap()

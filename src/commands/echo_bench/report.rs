@@ -50,6 +50,7 @@ pub struct Report {
     schema: &'static str,
     version: &'static str,
     /// What it was asked for.
+    #[serde(flatten)]
     pub settings: Settings,
     target: String,
     /// Whether the server was echo-bench's own.
@@ -132,8 +133,10 @@ pub struct Settings {
     pub connections: u32,
     /// See the arguments.
     pub threads: u32,
-    /// As typed.
-    pub length_bytes: String,
+    /// The longest message.
+    pub length_bytes: usize,
+    /// As typed: a length, a range, or a list with weights.
+    pub lengths: String,
     /// Messages under way on each connection, in a closed loop.
     pub window: Option<u32>,
     /// Messages a second, in an open loop.
@@ -168,7 +171,8 @@ impl Settings {
             pacing: pacing.to_owned(),
             connections: plan.connections,
             threads: plan.threads,
-            length_bytes: plan.lengths.to_string(),
+            length_bytes: plan.lengths.max(),
+            lengths: plan.lengths.to_string(),
             window,
             rate_per_s,
             arrival,

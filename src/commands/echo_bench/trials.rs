@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_knee_is_found() {
-        let plan = plan::tests::plan("");
+        let plan = plan::typed("");
         let objectives = [Objective::parse("p50<1ms").unwrap()];
         let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &objectives };
         for (first, knee) in [(None, 37_000.0), (Some(100_000.0), 37_000.0), (None, 300.0)] {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_ramp_has_ten_steps_at_equal_ratios() {
-        let plan = plan::tests::plan("");
+        let plan = plan::typed("");
         let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &[] };
         let (trials, _) = course.ramp(Ramp::parse("100..51200").unwrap(), &mut server(1e9)).unwrap();
         let rates: Vec<f64> = trials.trials.iter().map(|trial| trial.rate_per_s.round()).collect();

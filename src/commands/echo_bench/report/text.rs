@@ -76,7 +76,7 @@ impl Report {
             self.target,
             settings.transport,
             settings.connections,
-            settings.length_bytes,
+            settings.lengths,
             elapsed(self.elapsed_ms),
         )
     }
