@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -78,9 +79,17 @@ impl Server {
         Server { child, address }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("our own child");
+    /// Stops it for so long. Where there is no such signal nothing stalls, and the claim does not hold.
+    fn stop(&self, time: Duration) {
+        #[cfg(unix)]
+        {
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, Signal::STOP).expect("our own child");
+            thread::sleep(time);
+            kill_process(pid, Signal::CONT).expect("our own child");
+        }
+        #[cfg(not(unix))]
+        thread::sleep(time);
     }
 }
 
@@ -101,9 +110,7 @@ fn stalls() -> Vec<Finding> {
             let run = scope.spawn(move || report(&words));
             // The warm-up, and a second of the measurement.
             thread::sleep(Duration::from_millis(1400));
-            server.signal(Signal::STOP);
-            thread::sleep(Duration::from_secs(1));
-            server.signal(Signal::CONT);
+            server.stop(Duration::from_secs(1));
             run.join().expect("a report")
         })
     };

@@ -47,7 +47,7 @@ pub struct Measured {
     pub errors: Errors,
     /// The run in blocks of time.
     pub series: Series,
-    /// Messages sent, and those that went out late although the socket was free; with the warm-up's.
+    /// Messages sent, and those that went out late although the socket was free.
     pub sent: u64,
     /// See `sent`.
     pub sent_late: u64,
@@ -178,13 +178,13 @@ impl<'a> Collector<'a> {
         let measured = &mut self.measured;
         // What is wrong is wrong in the warm-up as well.
         measured.errors.add(&slice.errors);
-        measured.sent += slice.sent;
-        measured.sent_late += slice.sent_late;
         measured.discarded += slice.discarded;
         let Some(number) = self.first.and_then(|first| slice.number.checked_sub(first)) else {
             self.take_warming(slice);
             return;
         };
+        measured.sent += slice.sent;
+        measured.sent_late += slice.sent_late;
         measured.response.merge(&slice.response);
         measured.answered_bytes += slice.answered_bytes;
         if let Some(planned) = &slice.planned {
