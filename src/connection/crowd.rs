@@ -107,13 +107,14 @@ mod queue {
             timeout: Timeout,
             ready: &mut Vec<Ready>,
         ) -> io::Result<()> {
-            let entry = |(index, conn): (usize, &'_ Conn)| {
+            let wishes = conns.iter().enumerate().map(|(index, conn)| {
                 let room = if wants_room(index) { PollFlags::OUT } else { PollFlags::empty() };
-                (conn.socket(), PollFlags::IN | room)
-            };
-            let wishes: Vec<_> = conns.iter().enumerate().map(entry).collect();
-            let mut entries: Vec<PollFd> = wishes.iter().map(|(socket, flags)| PollFd::new(*socket, *flags)).collect();
-            poll(&mut entries, Some(&timeout.length))?;
+                PollFd::new(conn.socket(), PollFlags::IN | room)
+            });
+            let mut entries: Vec<PollFd> = wishes.collect();
+            // poll(2) is as exact as the system's clock lets it be, whether that is wished or not.
+            let Timeout { length, is_exact: _as_ever } = timeout;
+            poll(&mut entries, Some(&length))?;
             let found = entries.iter().enumerate().filter(|(_, entry)| !entry.revents().is_empty());
             ready.extend(found.take(EVENTS_MAX).map(|(index, entry)| Ready {
                 index,
