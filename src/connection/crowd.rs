@@ -107,13 +107,16 @@ mod queue {
             timeout: Timeout,
             ready: &mut Vec<Ready>,
         ) -> io::Result<()> {
-            let wishes = conns.iter().enumerate().map(|(index, conn)| {
+            let mut entries: Vec<PollFd> = Vec::with_capacity(conns.len());
+            for (index, conn) in conns.iter().enumerate() {
                 let room = if wants_room(index) { PollFlags::OUT } else { PollFlags::empty() };
-                PollFd::new(conn.socket(), PollFlags::IN | room)
-            });
-            let mut entries: Vec<PollFd> = wishes.collect();
-            // poll(2) is as exact as the system's clock lets it be, whether that is wished or not.
-            let Timeout { length, is_exact: _as_ever } = timeout;
+                entries.push(PollFd::new(conn.socket(), PollFlags::IN | room));
+            }
+            let mut length = timeout.length;
+            if timeout.is_exact {
+                // poll(2) would round up to milliseconds, and be late; the caller looks at its clock for the rest.
+                length.tv_nsec -= length.tv_nsec % 1_000_000;
+            }
             poll(&mut entries, Some(&length))?;
             let found = entries.iter().enumerate().filter(|(_, entry)| !entry.revents().is_empty());
             ready.extend(found.take(EVENTS_MAX).map(|(index, entry)| Ready {

@@ -425,7 +425,11 @@ fn what_cannot_be_measured_is_refused() {
 fn an_open_loop_has_three_distributions() {
     for words in ["", "-u", "--arrival poisson", "-c 3", "-c 4 --threads 2", "-l 64..1400", "-U"] {
         let (report, status) = report(&format!("-r 5000 -n 1000 {words}"));
-        assert_eq!((status, &report["round_trips"]), (0, &1000.into()), "{words}: {report}");
+        // What was planned while this machine did something else goes out at once, and datagrams of it may be lost.
+        let of = |field: &Value| field.as_u64().unwrap();
+        let (answered, lost) = (of(&report["round_trips"]), of(&report["errors"]["lost"]));
+        assert_eq!((status, answered + lost), (0, 1000), "{words}: {report}");
+        assert!(lost == 0 || words == "-u", "{words}: {report}");
         let least = |name: &str| report[name]["min_us"].as_f64().unwrap();
         assert!(least("round_trip") >= least("service") && least("send_delay") > 0.0, "{words}: {report}");
         // A fifth of a second, however late this machine is.
