@@ -30,7 +30,7 @@ pub enum Status {
     TimedOut,
     /// A bug of ours.
     Bug,
-    /// Ended by a second signal: 128 and its number.
+    /// Ended by a signal: 128 and its number.
     Signal(u8),
     /// `probe`: the errno, or a number from 200 for what has none.
     Errno(u8),
@@ -120,7 +120,7 @@ pub fn help() -> String {
     for (number, meaning) in TABLE {
         let _ = writeln!(text, "  {number:>3}  {meaning}");
     }
-    text.push_str("  130, 143  ended by a second SIGINT, SIGTERM");
+    text.push_str("  130, 143  ended by SIGINT, SIGTERM (serve: by a second one)");
     text
 }
 

@@ -11,6 +11,7 @@
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
+//! | `signals` | SIGINT and SIGTERM, heard instead of obeyed |
 //! | `units` | durations, sizes, counts: read and printed |
 //! | `exit` | the table of exit statuses |
 //!
@@ -45,6 +46,7 @@ pub mod exit;
 pub mod histogram;
 pub mod output;
 pub mod relay;
+pub mod signals;
 pub mod units;
 
 use std::ffi::OsString;

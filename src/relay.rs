@@ -1,30 +1,41 @@
 //! Two byte streams joined: an input to the peer, the peer to an output; and the rules of when that ends.
 //!
-//! Owns the half-close rules. Must not know terminals, command lines or what the bytes mean. Trade-off: two threads with
-//! blocking calls, one a direction, because a runtime's stdin costs five times the copying; the input's thread may sit in
-//! read(2) for ever, so it is never joined: the process ends around it.
+//! Owns the two directions, and what they tell of themselves; `supervisor` applies the rules. Must not know terminals,
+//! command lines or what the bytes mean. Trade-off: two threads with blocking calls, one a direction, because a runtime's
+//! stdin costs five times the copying; the input's thread may sit in read(2) for ever, so it is never joined: the process
+//! ends around it.
 //!
 //! | what happens | while | then |
 //! |---|---|---|
 //! | the input ends | on a stream | half-close, and go on until the peer finishes |
+//! | the input ends | with `keeps_direction` | go on until the peer finishes, who is told nothing |
 //! | the input ends | on datagrams, or with `quit_after` | go on until the peer has been silent that long since |
+//! | the input ends | sending only | half-close, and done when the peer's system has acknowledged everything |
 //! | the input fails | any | as at its end, then failed |
+//! | there is no input | receiving only | no half-close; with `quit_after` its time begins at once |
 //! | the peer finishes | the input has ended | done |
 //! | the peer finishes | the input is silent | done: nobody is there to answer |
 //! | the peer finishes | the input flows | go on until it ends or falls silent: the peer may have closed one half only |
+//! | the peer finishes | with `outstays_peer` | go on until the input ends, however silent it is |
 //! | the peer resets | any | failed, with what was not acknowledged; a send under way fails first |
 //! | a send fails | on a stream | take what still comes, then failed |
 //! | the output fails | any | failed |
+//! | nothing comes or goes | with `idle_timeout` | timed out |
+//! | `deadline` | any | timed out |
+//! | somebody stops it | any | stopped, at once |
+
+mod supervisor;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::datagram::DATAGRAM_BYTES_MAX;
-use crate::connection::{Conn, Error, Kind, Op};
+use crate::connection::{Clock, Conn, Error, Op};
+use supervisor::Supervisor;
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -32,14 +43,32 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// The largest UDP payload over IPv4: what one read of the input may put into one datagram.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 
-/// An input that has given nothing for so long when the peer finishes is silent. A pipe that flows pauses for microseconds.
-const SILENCE: Duration = Duration::from_millis(100);
+/// Which directions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Both.
+    BothWays,
+    /// What the peer sends is dropped.
+    SendOnly,
+    /// The input is not read.
+    ReceiveOnly,
+}
 
 /// What the user may decide.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
+    /// Which directions there are.
+    pub traffic: Traffic,
     /// How long the peer may be silent once the input has ended; none waits for the peer's end.
     pub quit_after: Option<Duration>,
+    /// Whether the peer's end leaves the input all its time.
+    pub outstays_peer: bool,
+    /// Whether our direction stays open when the input has ended.
+    pub keeps_direction: bool,
+    /// How long nothing may come or go.
+    pub idle_timeout: Option<Duration>,
+    /// When it is over, whatever happens.
+    pub deadline: Option<Instant>,
 }
 
 /// How it ended.
@@ -49,6 +78,12 @@ pub enum Ended {
     PeerFinished,
     /// The peer was silent for `quit_after`.
     PeerSilent,
+    /// Sending only: everything was sent, and acknowledged where there are acknowledgements.
+    Sent,
+    /// A clock ran out.
+    TimedOut(Clock),
+    /// Somebody stopped it, by a signal of this number.
+    Stopped(u8),
     /// The connection failed.
     PeerFailed(Error),
     /// The input could not be read.
@@ -87,6 +122,7 @@ enum Event {
     PeerFinished,
     PeerFailed(Error),
     OutputFailed(io::Error),
+    Stopped(u8),
 }
 
 /// What the three threads see of each other.
@@ -96,6 +132,8 @@ struct Progress {
     half_closed: AtomicBool,
     input: Silence,
     peer: Silence,
+    /// Since the last send.
+    sent: Silence,
 }
 
 /// Since when a side is being waited for. While what it gave is passed on it is not silent, however long that takes: there
@@ -131,38 +169,69 @@ impl Silence {
     }
 }
 
-/// Joins the input to the peer and the peer to the output, until the rules say that it is over. The connection blocks.
-pub fn relay(
+/// A relay that has not begun.
+pub struct Relay {
     conn: Arc<Conn>,
-    input: impl Read + Send + 'static,
-    output: impl Write + Send + 'static,
     rules: Rules,
-) -> Outcome {
-    let progress = Arc::new(Progress {
-        received_bytes: AtomicU64::new(0),
-        sent_bytes: AtomicU64::new(0),
-        half_closed: AtomicBool::new(false),
-        input: Silence::new(),
-        peer: Silence::new(),
-    });
-    let (events, happened) = mpsc::channel();
-    spawn(&conn, &progress, &events, |conn, progress| send_input(conn, input, progress));
-    spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, output, progress));
-    let mut supervisor = Supervisor {
-        progress: &progress,
-        rules,
-        input_over: None,
-        input_ended: false,
-        peer_finished: false,
-        failed: None,
-    };
-    let ended = supervisor.watch(&happened);
-    Outcome {
-        ended,
-        received_bytes: progress.received_bytes.load(Ordering::Acquire),
-        sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
-        input_ended: supervisor.input_ended,
-        half_closed: progress.half_closed.load(Ordering::Acquire),
+    progress: Arc<Progress>,
+    events: Sender<Event>,
+    happened: Receiver<Event>,
+}
+
+/// Ends a relay from outside.
+pub struct Stopper(Sender<Event>);
+
+impl Stopper {
+    /// Ends it, because of a signal of this number; whether it was still there to be ended.
+    pub fn stop(&self, signal: u8) -> bool {
+        self.0.send(Event::Stopped(signal)).is_ok()
+    }
+}
+
+impl Relay {
+    /// Over a connection that blocks.
+    pub fn new(conn: Arc<Conn>, rules: Rules) -> Relay {
+        let progress = Arc::new(Progress {
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            input: Silence::new(),
+            peer: Silence::new(),
+            sent: Silence::new(),
+        });
+        let (events, happened) = mpsc::channel();
+        Relay { conn, rules, progress, events, happened }
+    }
+
+    /// What ends it from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.events.clone())
+    }
+
+    /// Joins the input to the peer and the peer to the output, until the rules say that it is over.
+    pub fn run(self, input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> Outcome {
+        let Relay { conn, rules, progress, events, happened } = self;
+        if rules.traffic != Traffic::ReceiveOnly {
+            spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, progress));
+        }
+        match rules.traffic {
+            // Read and dropped: a close with unread input would be a reset.
+            Traffic::SendOnly if conn.transport().is_stream() => {
+                spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, io::sink(), progress));
+            }
+            // An error that comes back is then found at the end, and not by chance before it.
+            Traffic::SendOnly => {}
+            _ => spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, output, progress)),
+        }
+        let mut supervisor = Supervisor::new(&conn, &progress, rules);
+        let ended = supervisor.watch(&happened);
+        Outcome {
+            ended,
+            received_bytes: progress.received_bytes.load(Ordering::Acquire),
+            sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
+            input_ended: supervisor.input_ended(),
+            half_closed: progress.half_closed.load(Ordering::Acquire),
+        }
     }
 }
 
@@ -183,8 +252,8 @@ fn spawn(
     });
 }
 
-/// The input to the peer, then a half-close.
-fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress) -> Event {
+/// The input to the peer, then a half-close unless the rules are against it.
+fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, progress: &Progress) -> Event {
     let mut block = vec![0; if conn.transport().is_stream() { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
     let event = loop {
         progress.input.begins();
@@ -193,7 +262,7 @@ fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress) -> Event {
         match read {
             Ok(0) => break Event::InputEnded,
             Ok(count) => {
-                if let Err(error) = send_counted(conn, &block[..count], &progress.sent_bytes) {
+                if let Err(error) = send_counted(conn, &block[..count], progress) {
                     break Event::SendFailed(error);
                 }
             }
@@ -201,7 +270,7 @@ fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress) -> Event {
             Err(error) => break Event::InputFailed(error),
         }
     };
-    if conn.transport().is_stream() {
+    if conn.transport().is_stream() && !rules.keeps_direction {
         // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
         progress.half_closed.store(conn.finish().is_ok(), Ordering::Release);
     }
@@ -209,10 +278,11 @@ fn send_input(conn: &Conn, mut input: impl Read, progress: &Progress) -> Event {
 }
 
 /// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
-fn send_counted(conn: &Conn, mut bytes: &[u8], sent_bytes: &AtomicU64) -> Result<(), Error> {
+fn send_counted(conn: &Conn, mut bytes: &[u8], progress: &Progress) -> Result<(), Error> {
     while !bytes.is_empty() {
         let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
-        sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
+        progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
+        progress.sent.begins();
         bytes = &bytes[sent..];
     }
     Ok(())
@@ -224,13 +294,12 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> E
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     loop {
         progress.peer.begins();
-        let received = conn.recv(&mut block);
-        progress.peer.ends();
-        match received {
+        match conn.recv(&mut block) {
             Ok(0) if is_stream => {
                 return output.flush().map_or_else(Event::OutputFailed, |()| Event::PeerFinished);
             }
             Ok(count) => {
+                progress.peer.ends();
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
                 if let Err(error) = output.write_all(&block[..count]) {
                     return Event::OutputFailed(error);
@@ -238,77 +307,5 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> E
             }
             Err(error) => return Event::PeerFailed(error),
         }
-    }
-}
-
-/// Applies the rules.
-struct Supervisor<'a> {
-    progress: &'a Progress,
-    rules: Rules,
-    /// When the input ended or failed, or could no longer be sent.
-    input_over: Option<Instant>,
-    /// Whether it was its end.
-    input_ended: bool,
-    peer_finished: bool,
-    /// Why what the input still gives cannot be sent.
-    failed: Option<Ended>,
-}
-
-impl Supervisor<'_> {
-    fn watch(&mut self, happened: &Receiver<Event>) -> Ended {
-        loop {
-            let event = match self.patience() {
-                None => happened.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
-                Some(patience) => happened.recv_timeout(patience),
-            };
-            let ended = match event {
-                Ok(event) => self.judge(event),
-                // Time may have been given since: then there is patience again.
-                Err(RecvTimeoutError::Timeout) if self.patience() != Some(Duration::ZERO) => None,
-                Err(_) if self.peer_finished => Some(Ended::PeerFinished),
-                Err(_) => Some(Ended::PeerSilent),
-            };
-            if let Some(ended) = ended {
-                return self.failed.take().unwrap_or(ended);
-            }
-        }
-    }
-
-    fn judge(&mut self, event: Event) -> Option<Ended> {
-        if matches!(event, Event::InputEnded | Event::InputFailed(_) | Event::SendFailed(_)) {
-            self.input_over = Some(Instant::now());
-        }
-        match event {
-            Event::InputEnded => self.input_ended = true,
-            Event::InputFailed(error) => self.failed = Some(Ended::InputFailed(error)),
-            Event::SendFailed(error) => {
-                let is_final = error.kind() == Kind::Refused;
-                self.failed.get_or_insert(Ended::PeerFailed(error));
-                // An ICMP refusal of a datagram; on a stream the receiving side comes to its end by itself.
-                if is_final {
-                    return Some(Ended::PeerFinished);
-                }
-            }
-            Event::PeerFinished => self.peer_finished = true,
-            Event::PeerFailed(error) => {
-                // The sending side is told only EPIPE, and only when it sends: what it has sent until then is counted still.
-                self.failed.take_if(|failed| matches!(failed, Ended::PeerFailed(_)));
-                self.failed.get_or_insert(Ended::PeerFailed(error));
-                self.peer_finished = true;
-            }
-            Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
-        }
-        (self.peer_finished && self.input_over.is_some()).then_some(Ended::PeerFinished)
-    }
-
-    /// How long nothing may happen before it is over; none is for ever.
-    fn patience(&self) -> Option<Duration> {
-        if self.peer_finished {
-            return Some(SILENCE.saturating_sub(self.progress.input.lasts()));
-        }
-        let (quit_after, input_over) = self.rules.quit_after.zip(self.input_over)?;
-        // An answer to the last of the input cannot have come before it was sent.
-        Some(quit_after.saturating_sub(self.progress.peer.lasts().min(input_over.elapsed())))
     }
 }

@@ -1,24 +1,24 @@
-//! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed, what it means, and the verdict; the
-//! relay and its rules are in `relay`.
+//! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
+//! rules are in `relay`, how it ended is told by `verdict`.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod verdict;
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueHint;
-use serde::Serialize;
 
 use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::{
-    Attempt, Conn, Dial, Dialed, Endpoint, Options, Query, Role, Source, TcpInfo, Transport, dial, resolve,
+    Attempt, Clock, Conn, Dial, Dialed, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
 };
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout};
-use crate::relay::{Ended, Outcome, Rules, relay};
-use crate::units::{Elapsed, milliseconds, parse_duration};
-
-/// The name and version of the JSON lines.
-const SCHEMA: &str = "sockkit.connect/1";
+use crate::relay::{Relay, Rules, Traffic};
+use crate::signals;
+use crate::units::parse_duration;
 
 /// Datagrams have no end: so long after stdin's end the peer may be silent. A round trip to anywhere on Earth fits in.
 const DATAGRAM_QUIT_AFTER: Duration = Duration::from_secs(1);
@@ -44,6 +44,35 @@ pub struct Args {
     /// Streams wait for the peer's end by default; datagrams, which have none, 1 second.
     #[arg(short = 'q', long, value_name = "DURATION", value_parser = parse_duration)]
     pub quit_after: Option<Duration>,
+    /// Give up when nothing has come or gone for so long [status: 124]
+    ///
+    /// What a slow peer acknowledges counts, where the system tells it; it may then be an eighth longer.
+    #[arg(short = 'W', long, value_name = "DURATION", value_parser = parse_duration)]
+    pub idle_timeout: Option<Duration>,
+    /// Give up after so long, whatever happens [status: 124]
+    ///
+    /// The name lookup and the connecting are part of it.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub max_time: Option<Duration>,
+    /// Stay when the peer has finished, until stdin ends
+    ///
+    /// Without it, connect ends with the peer as soon as stdin is silent.
+    #[arg(short = 'k', long, conflicts_with = "no_stdin")]
+    pub keep_open: bool,
+    /// Send nothing: stdin is not read, and there is no half-close
+    ///
+    /// `< /dev/null` is another thing: it has an end, and the peer is told.
+    #[arg(short = 'd', long, visible_alias = "recv-only")]
+    pub no_stdin: bool,
+    /// Drop what the peer sends; done when everything has been acknowledged
+    ///
+    /// The peer's system has it then, and perhaps not yet the program. Where the system does not tell (it is SIOCOUTQ on
+    /// Linux), done at the peer's end.
+    #[arg(long, conflicts_with_all = ["no_stdin", "quit_after"])]
+    pub send_only: bool,
+    /// Do not half-close at stdin's end
+    #[arg(long)]
+    pub no_shutdown: bool,
     /// Write what the peer sends to a terminal as it is
     ///
     /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
@@ -80,7 +109,7 @@ fn after_long_help() -> String {
         \x20 sockkit connect -U /tmp/echo.sock             a unix socket\n\n\
         At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the \
         peer finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not \
-        acknowledged.\n\n{}",
+        acknowledged. SIGINT and SIGTERM end it at once, with the verdict that -v and --json print.\n\n{}",
         crate::exit::help()
     )
 }
@@ -92,6 +121,7 @@ struct Plan {
     options: Options,
     source: Source,
     timeout: Duration,
+    max_time: Option<Duration>,
     rules: Rules,
     raw: bool,
 }
@@ -108,23 +138,74 @@ impl Plan {
             // What is typed goes out at once.
             options.nodelay.get_or_insert(true);
         }
-        let quit_after = args.quit_after.or((!transport.is_stream()).then_some(DATAGRAM_QUIT_AFTER));
         Ok(Plan {
             query: args.transport.query(transport, Some(args.connect_timeout)),
             source: args.source.source(transport)?,
             endpoint,
             options,
             timeout: args.connect_timeout,
-            rules: Rules { quit_after },
+            max_time: args.max_time,
+            rules: rules(args, transport)?,
             raw: args.raw,
         })
     }
 }
 
+fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
+    let is_stream = transport.is_stream();
+    if args.keep_open && !is_stream {
+        let words = "-k stays after the peer's end, and datagrams have none: -q 1h waits an hour for their answers";
+        return Err(UsageError(words.to_owned()));
+    }
+    if args.half_close && args.no_shutdown {
+        return Err(UsageError("-N half-closes at stdin's end, and --no-shutdown does not: leave one out".to_owned()));
+    }
+    let traffic = match (args.no_stdin, args.send_only) {
+        (true, _) => Traffic::ReceiveOnly,
+        (_, true) => Traffic::SendOnly,
+        _ => Traffic::BothWays,
+    };
+    let may_be_silent = (!is_stream && traffic == Traffic::BothWays).then_some(DATAGRAM_QUIT_AFTER);
+    Ok(Rules {
+        traffic,
+        quit_after: args.quit_after.or(may_be_silent),
+        outstays_peer: args.keep_open,
+        keeps_direction: args.no_shutdown,
+        idle_timeout: args.idle_timeout,
+        deadline: args.max_time.map(|time| Instant::now() + time),
+    })
+}
+
 /// Runs `connect`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
-    let plan = Plan::from_args(args)?;
-    let Plan { query, options, source, timeout, .. } = &plan;
+    let plan = Arc::new(Plan::from_args(args)?);
+    let conn = Arc::new(connected(&plan, output)?);
+    let relay = Relay::new(conn.clone(), plan.rules);
+    let stopper = relay.stopper();
+    signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
+    let input = bulk_stdin().context("open stdin")?;
+    let printer = bulk_stdout(plan.raw).context("open stdout")?;
+    let outcome = relay.run(input, printer);
+    verdict::tell(&conn, &outcome, output);
+    verdict::judge(outcome, &conn)
+}
+
+/// The connection, unless `--max-time` has passed before there is one.
+fn connected(plan: &Arc<Plan>, output: Output) -> Result<Conn> {
+    let Some((max_time, deadline)) = plan.max_time.zip(plan.rules.deadline) else { return establish(plan, output) };
+    let (done, is_done) = mpsc::channel();
+    let to_establish = plan.clone();
+    // Whoever gave up does not listen any more.
+    thread::spawn(move || drop(done.send(establish(&to_establish, output))));
+    let left = deadline.saturating_duration_since(Instant::now());
+    is_done.recv_timeout(left).unwrap_or_else(|_| {
+        let target = format!("{} ({})", plan.endpoint, plan.query.transport);
+        Err(Error::timed_out(Op::Connect, target, max_time, Clock::Total).into())
+    })
+}
+
+fn establish(plan: &Plan, output: Output) -> Result<Conn> {
+    let Plan { query, options, source, timeout, .. } = plan;
     let resolved = resolve(&plan.endpoint, query)?;
     let dialled = dial(&resolved.addresses, &Dial { transport: query.transport, options, source, timeout: *timeout });
     let Dialed { conn, attempts } = dialled.map_err(|failed| {
@@ -134,12 +215,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     tell_attempts(&attempts, output);
     output.detail(format_args!("connected to {conn} from {}: {}", conn.local(), conn.effective_options()));
     conn.set_blocking()?;
-    let conn = Arc::new(conn);
-    let input = bulk_stdin().context("open stdin")?;
-    let printer = bulk_stdout(plan.raw).context("open stdout")?;
-    let outcome = relay(conn.clone(), input, printer, plan.rules);
-    tell(&conn, &outcome, output);
-    judge(outcome, &conn)
+    Ok(conn)
 }
 
 /// With `-v`, each address of a name that did not answer.
@@ -147,73 +223,6 @@ pub(super) fn tell_attempts(attempts: &[Attempt], output: Output) {
     for attempt in attempts {
         if let Some(error) = attempt.error.as_ref().filter(|_| attempts.len() > 1) {
             output.detail(error);
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Verdict<'a> {
-    schema: &'static str,
-    event: &'static str,
-    peer: String,
-    local: String,
-    how: &'a str,
-    received_bytes: u64,
-    sent_bytes: u64,
-    unacknowledged_bytes: Option<u64>,
-    input_ended: bool,
-    elapsed_ms: f64,
-    tcp_info: Option<TcpInfo>,
-}
-
-/// Who ended it, how, and what went each way.
-fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
-    let (how, words) = match &outcome.ended {
-        Ended::PeerFinished => ("peer_finished", "closed by the peer"),
-        Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
-        Ended::PeerFailed(_) => ("peer_failed", "failed"),
-        Ended::InputFailed(_) => ("input_failed", "failed, stdin being unreadable,"),
-        Ended::OutputFailed(_) => ("output_failed", "quit, stdout being closed,"),
-    };
-    let &Outcome { received_bytes, sent_bytes, input_ended, .. } = outcome;
-    let text = format!(
-        "{conn} {words} after {}: {sent_bytes} bytes sent, {received_bytes} received{}{}",
-        Elapsed(conn.age()),
-        if input_ended || matches!(outcome.ended, Ended::InputFailed(_)) { "" } else { "; stdin was still open" },
-        conn.info().map_or(String::new(), |info| format!(
-            "; rtt {} µs, {} segments sent again",
-            info.rtt_us, info.retransmitted_segments
-        )),
-    );
-    let verdict = Verdict {
-        schema: SCHEMA,
-        event: "closed",
-        peer: conn.peer().to_string(),
-        local: conn.local().to_string(),
-        how,
-        received_bytes,
-        sent_bytes,
-        unacknowledged_bytes: outcome.unacknowledged_bytes(conn),
-        input_ended,
-        elapsed_ms: milliseconds(conn.age()),
-        tcp_info: conn.info(),
-    };
-    output.verdict(&verdict, text);
-}
-
-/// The status that follows.
-fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
-    let unacknowledged = outcome.unacknowledged_bytes(conn).filter(|bytes| *bytes > 0);
-    match outcome.ended {
-        Ended::PeerFinished | Ended::PeerSilent => Ok(Status::Done),
-        Ended::InputFailed(error) => Err(error).context("read stdin"),
-        Ended::OutputFailed(error) => Err(error).context("write stdout"),
-        Ended::PeerFailed(error) => {
-            let lost =
-                unacknowledged.map_or(String::new(), |bytes| format!(", of which {bytes} were not acknowledged"));
-            Err(error
-                .told(format!("{} bytes received, {} sent{lost}", outcome.received_bytes, outcome.sent_bytes))
-                .into())
         }
     }
 }

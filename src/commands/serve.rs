@@ -16,6 +16,7 @@ use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
 use crate::output::Output;
+use crate::signals;
 use crate::units::parse_duration;
 use engine::{Ending, Settings};
 
@@ -157,74 +158,16 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     raise_descriptor_limit();
     let resolved = resolve(&plan.endpoint, &plan.query)?;
     let listeners = listen(&resolved.addresses, plan.query.transport, &plan.options, plan.backlog)?;
-    let signals = signals()?;
+    let (wish, wishes) = mpsc::unbounded_channel();
+    signals::hear(move |signal| wish.send(signal).is_ok()).context("listen for signals")?;
     let events = events::Events::new(output);
     for listener in &listeners {
         events.listening(listener)?;
         output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
     }
-    let (_summary, ending) = engine::serve(listeners, plan.settings, events, signals)?;
+    let (_summary, ending) = engine::serve(listeners, plan.settings, events, wishes)?;
     Ok(match ending {
         Ending::Done => Status::Done,
         Ending::Insisted(signal) => Status::Signal(signal),
     })
-}
-
-/// SIGINT and SIGTERM as wishes to stop, heard by a thread of their own from now on.
-fn signals() -> Result<engine::Stops> {
-    let (wish, wishes) = mpsc::unbounded_channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("start the signal loop")?;
-    // Registered before anybody can wait for the server: a signal that comes sooner would end it without a summary.
-    let signals = {
-        let _runtime = runtime.enter();
-        Signals::new().context("listen for signals")?
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || runtime.block_on(signals.become_wishes(wish)))?;
-    Ok(wishes)
-}
-
-/// The signals that ask a server to stop.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn become_wishes(mut self, wish: mpsc::UnboundedSender<u8>) {
-        loop {
-            let number = tokio::select! {
-                _ = self.interrupt.recv() => 2,
-                _ = self.terminate.recv() => 15,
-            };
-            if wish.send(number).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// Windows has ^C, which comes as what is SIGINT elsewhere.
-#[cfg(windows)]
-struct Signals {
-    interrupt: tokio::signal::windows::CtrlC,
-}
-
-#[cfg(windows)]
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals { interrupt: tokio::signal::windows::ctrl_c()? })
-    }
-
-    async fn become_wishes(mut self, wish: mpsc::UnboundedSender<u8>) {
-        while self.interrupt.recv().await.is_some() && wish.send(2).is_ok() {}
-    }
 }

@@ -1,5 +1,8 @@
 //! The half-close rules of the relay, one row each: who ends a connection, and what is lost: nothing.
 
+mod clocks;
+mod directions;
+
 use std::io::{Read, Seek, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::time::Duration;

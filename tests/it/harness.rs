@@ -408,6 +408,10 @@ impl Running {
         Running { child, stdin, stdout, stderr, shown: format!("sockkit {words}") }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// Something to read. A program that has ended does not, and says why itself.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().expect("stdin is still open").write_all(bytes);

@@ -1,0 +1,89 @@
+//! The end of `connect`: who ended it and how, in words, as JSON, and as a status.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::connection::{Conn, Error, Op, TcpInfo};
+use crate::exit::Status;
+use crate::output::Output;
+use crate::relay::{Ended, Outcome};
+use crate::units::{Elapsed, milliseconds};
+
+/// The name and version of the JSON lines.
+const SCHEMA: &str = "sockkit.connect/1";
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    schema: &'static str,
+    event: &'static str,
+    peer: String,
+    local: String,
+    how: &'a str,
+    received_bytes: u64,
+    sent_bytes: u64,
+    unacknowledged_bytes: Option<u64>,
+    input_ended: bool,
+    elapsed_ms: f64,
+    tcp_info: Option<TcpInfo>,
+}
+
+/// Who ended it, how, and what went each way.
+pub fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
+    let (how, words) = match &outcome.ended {
+        Ended::PeerFinished => ("peer_finished", "closed by the peer"),
+        Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
+        Ended::Sent => ("sent", "closed, everything being sent,"),
+        Ended::TimedOut(_) => ("timed_out", "given up"),
+        Ended::Stopped(_) => ("signal", "ended by a signal"),
+        Ended::PeerFailed(_) => ("peer_failed", "failed"),
+        Ended::InputFailed(_) => ("input_failed", "failed, stdin being unreadable,"),
+        Ended::OutputFailed(_) => ("output_failed", "quit, stdout being closed,"),
+    };
+    let &Outcome { received_bytes, sent_bytes, input_ended, .. } = outcome;
+    let unacknowledged_bytes = outcome.unacknowledged_bytes(conn);
+    let text = format!(
+        "{conn} {words} after {}: {sent_bytes} bytes sent{}, {received_bytes} received{}{}",
+        Elapsed(conn.age()),
+        lost(unacknowledged_bytes).map_or(String::new(), |lost| format!(" ({lost})")),
+        if input_ended || matches!(outcome.ended, Ended::InputFailed(_)) { "" } else { "; stdin was still open" },
+        conn.info().map_or(String::new(), |info| format!(
+            "; rtt {} µs, {} segments sent again",
+            info.rtt_us, info.retransmitted_segments
+        )),
+    );
+    let verdict = Verdict {
+        schema: SCHEMA,
+        event: "closed",
+        peer: conn.peer().to_string(),
+        local: conn.local().to_string(),
+        how,
+        received_bytes,
+        sent_bytes,
+        unacknowledged_bytes,
+        input_ended,
+        elapsed_ms: milliseconds(conn.age()),
+        tcp_info: conn.info(),
+    };
+    output.verdict(&verdict, text);
+}
+
+/// What may not have arrived, if anything.
+fn lost(unacknowledged_bytes: Option<u64>) -> Option<String> {
+    let bytes = unacknowledged_bytes.filter(|bytes| *bytes > 0)?;
+    Some(format!("of which {bytes} were not acknowledged"))
+}
+
+/// The status that follows.
+pub fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
+    let Outcome { received_bytes, sent_bytes, .. } = outcome;
+    let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
+    let failed = |error: Error| Err(error.told(format!("{received_bytes} bytes received, {sent_bytes} sent{lost}")));
+    match outcome.ended {
+        Ended::PeerFinished | Ended::PeerSilent | Ended::Sent => Ok(Status::Done),
+        Ended::Stopped(signal) => Ok(Status::Signal(signal)),
+        Ended::InputFailed(error) => Err(error).context("read stdin"),
+        Ended::OutputFailed(error) => Err(error).context("write stdout"),
+        Ended::TimedOut(clock) => Ok(failed(Error::timed_out(Op::Receive, conn, conn.age(), clock))?),
+        Ended::PeerFailed(error) => Ok(failed(error)?),
+    }
+}
