@@ -106,6 +106,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s w -l connect
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s W -l idle-timeout -d 'Give up when nothing has come or gone for so long [status: 124]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l max-time -d 'Give up after so long, whatever happens [status: 124]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -168,6 +170,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s k -l keep-op
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s d -l no-stdin -l recv-only -d 'Send nothing: stdin is not read, and there is no half-close'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-only -d 'Drop what the peer sends; done when everything has been acknowledged'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l no-shutdown -d 'Do not half-close at stdin\'s end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s C -l crlf -d 'End the lines of stdin with CR LF'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l raw -d 'Write what the peer sends to a terminal as it is'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 6 -l ipv6 -d 'IPv6 only'

@@ -1,6 +1,6 @@
 //! Two byte streams joined: an input to the peer, the peer to an output; and the rules of when that ends.
 //!
-//! Owns the two directions, and what they tell of themselves; `supervisor` applies the rules. Must not know terminals,
+//! Owns the two directions, and what they tell of themselves; `outgoing` paces one, `supervisor` applies the rules. Must not know terminals,
 //! command lines or what the bytes mean. Trade-off: two threads with blocking calls, one a direction, because a runtime's
 //! stdin costs five times the copying; the input's thread may sit in read(2) for ever, so it is never joined: the process
 //! ends around it.
@@ -24,6 +24,7 @@
 //! | `deadline` | any | timed out |
 //! | somebody stops it | any | stopped, at once |
 
+mod outgoing;
 mod supervisor;
 
 use std::io::{self, Read, Write};
@@ -35,6 +36,8 @@ use std::time::{Duration, Instant};
 
 use crate::connection::datagram::DATAGRAM_BYTES_MAX;
 use crate::connection::{Clock, Conn, Error, Op};
+pub use outgoing::Manner;
+use outgoing::Outgoing;
 use supervisor::Supervisor;
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
@@ -69,6 +72,8 @@ pub struct Rules {
     pub idle_timeout: Option<Duration>,
     /// When it is over, whatever happens.
     pub deadline: Option<Instant>,
+    /// How the input goes out.
+    pub manner: Manner,
 }
 
 /// How it ended.
@@ -254,23 +259,27 @@ fn spawn(
 
 /// The input to the peer, then a half-close unless the rules are against it.
 fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, progress: &Progress) -> Event {
-    let mut block = vec![0; if conn.transport().is_stream() { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
+    let is_stream = conn.transport().is_stream();
+    let mut block = vec![0; if is_stream { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
+    let mut outgoing = Outgoing::new(rules.manner, is_stream);
+    let send = |piece: &[u8]| send_counted(conn, piece, progress);
     let event = loop {
         progress.input.begins();
         let read = input.read(&mut block);
         progress.input.ends();
-        match read {
-            Ok(0) => break Event::InputEnded,
-            Ok(count) => {
-                if let Err(error) = send_counted(conn, &block[..count], progress) {
-                    break Event::SendFailed(error);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break Event::InputFailed(error),
+        let (passed, end) = match read {
+            Ok(0) => (outgoing.finish(send), Some(Event::InputEnded)),
+            Ok(count) => (outgoing.pass(&block[..count], send), None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => (outgoing.finish(send), Some(Event::InputFailed(error))),
+        };
+        match (passed, end) {
+            (Err(error), _) => break Event::SendFailed(error),
+            (Ok(()), Some(end)) => break end,
+            (Ok(()), None) => {}
         }
     };
-    if conn.transport().is_stream() && !rules.keeps_direction {
+    if is_stream && !rules.keeps_direction {
         // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
         progress.half_closed.store(conn.finish().is_ok(), Ordering::Release);
     }

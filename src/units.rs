@@ -82,6 +82,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     value.ok_or_else(|| refuse("too large"))
 }
 
+/// Reads a rate in bytes a second: a size, with or without `/s`: `500K`, `10M/s`, `1MiB/s`.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
+        Ok(0) => Err(format!("{text:?} is not a rate: nothing would ever go, for example 500K or 1MiB/s")),
+        Ok(rate) => Ok(rate),
+        Err(_) => Err(format!("{text:?} is not a rate: a size a second is needed, for example 500K or 1MiB/s")),
+    }
+}
+
 /// A span of time for people: one unit and few digits, `0.04 ms`, `12 ms`, `5.0 s`, `1m 02s`, `2h 03m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(pub Duration);
@@ -271,6 +280,19 @@ mod tests {
         ] {
             let error = parse_size(text).expect_err(text);
             assert!(error.contains(why) && error.contains("for example"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_size_a_second() {
+        for (text, expected) in [("1", 1), ("500K", 500_000), ("10M/s", 10_000_000), ("1MiB/s", 1 << 20)] {
+            assert_eq!(parse_rate(text), Ok(expected), "{text}");
+        }
+        for (text, why) in
+            [("0", "nothing would ever go"), ("0/s", "nothing would ever go"), ("/s", "a size"), ("1M/m", "a size")]
+        {
+            let error = parse_rate(text).expect_err(text);
+            assert!(error.starts_with(&format!("{text:?} is not a rate: {why}")), "{text}: {error}");
         }
     }
 

@@ -16,9 +16,9 @@ use crate::connection::{
 };
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout};
-use crate::relay::{Relay, Rules, Traffic};
+use crate::relay::{Manner, Relay, Rules, Traffic};
 use crate::signals;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_rate};
 
 /// Datagrams have no end: so long after stdin's end the peer may be silent. A round trip to anywhere on Earth fits in.
 const DATAGRAM_QUIT_AFTER: Duration = Duration::from_secs(1);
@@ -73,6 +73,19 @@ pub struct Args {
     /// Do not half-close at stdin's end
     #[arg(long)]
     pub no_shutdown: bool,
+    /// End the lines of stdin with CR LF
+    ///
+    /// Those that do already stay as they are.
+    #[arg(short = 'C', long)]
+    pub crlf: bool,
+    /// Send line by line, and wait so long before each next line
+    ///
+    /// Each line is one send, or one datagram.
+    #[arg(short = 'i', long, value_name = "DURATION", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
+    /// Send at most so many bytes a second, such as 500K or 1MiB/s
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub rate_limit: Option<u64>,
     /// Write what the peer sends to a terminal as it is
     ///
     /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
@@ -173,6 +186,7 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
         keeps_direction: args.no_shutdown,
         idle_timeout: args.idle_timeout,
         deadline: args.max_time.map(|time| Instant::now() + time),
+        manner: Manner { crlf: args.crlf, interval: args.interval, rate_limit: args.rate_limit },
     })
 }
 

@@ -1,5 +1,7 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
 
+mod people;
+
 use std::io::{Read, Write};
 
 use regex::Regex;
