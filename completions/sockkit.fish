@@ -108,6 +108,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s W -l idle-ti
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l max-time -d 'Give up after so long, whatever happens [status: 124]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l hash -d 'Tell the hash of what went each way, on stderr' -r -f -a "sha256\t'SHA-256 (FIPS 180-4), as sha256sum prints it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

@@ -76,6 +76,18 @@ pub struct Rules {
     pub manner: Manner,
 }
 
+/// Something that looks at bytes as they pass, in their order; they wait for it.
+pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
+/// Those who look at what passes.
+#[derive(Default)]
+pub struct Taps {
+    /// At what the system has taken for the peer.
+    pub sent: Vec<Tap>,
+    /// At what has come from the peer.
+    pub received: Vec<Tap>,
+}
+
 /// How it ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -214,19 +226,26 @@ impl Relay {
     }
 
     /// Joins the input to the peer and the peer to the output, until the rules say that it is over.
-    pub fn run(self, input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> Outcome {
+    pub fn run(self, input: impl Read + Send + 'static, output: impl Write + Send + 'static, taps: Taps) -> Outcome {
         let Relay { conn, rules, progress, events, happened } = self;
+        let Taps { sent, received } = taps;
         if rules.traffic != Traffic::ReceiveOnly {
-            spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, progress));
+            spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, sent, progress));
         }
         match rules.traffic {
             // Read and dropped: a close with unread input would be a reset.
             Traffic::SendOnly if conn.transport().is_stream() => {
-                spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, io::sink(), progress));
+                spawn(&conn, &progress, &events, move |conn, progress| {
+                    receive_output(conn, io::sink(), received, progress)
+                });
             }
             // An error that comes back is then found at the end, and not by chance before it.
             Traffic::SendOnly => {}
-            _ => spawn(&conn, &progress, &events, |conn, progress| receive_output(conn, output, progress)),
+            _ => {
+                spawn(&conn, &progress, &events, move |conn, progress| {
+                    receive_output(conn, output, received, progress)
+                });
+            }
         }
         let mut supervisor = Supervisor::new(&conn, &progress, rules);
         let ended = supervisor.watch(&happened);
@@ -258,20 +277,20 @@ fn spawn(
 }
 
 /// The input to the peer, then a half-close unless the rules are against it.
-fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, progress: &Progress) -> Event {
+fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Vec<Tap>, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
     let mut outgoing = Outgoing::new(rules.manner, is_stream);
-    let send = |piece: &[u8]| send_counted(conn, piece, progress);
+    let mut send = |piece: &[u8]| send_counted(conn, piece, &mut taps, progress);
     let event = loop {
         progress.input.begins();
         let read = input.read(&mut block);
         progress.input.ends();
         let (passed, end) = match read {
-            Ok(0) => (outgoing.finish(send), Some(Event::InputEnded)),
-            Ok(count) => (outgoing.pass(&block[..count], send), None),
+            Ok(0) => (outgoing.finish(&mut send), Some(Event::InputEnded)),
+            Ok(count) => (outgoing.pass(&block[..count], &mut send), None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => (outgoing.finish(send), Some(Event::InputFailed(error))),
+            Err(error) => (outgoing.finish(&mut send), Some(Event::InputFailed(error))),
         };
         match (passed, end) {
             (Err(error), _) => break Event::SendFailed(error),
@@ -287,18 +306,21 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, progress: &Progre
 }
 
 /// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
-fn send_counted(conn: &Conn, mut bytes: &[u8], progress: &Progress) -> Result<(), Error> {
+fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut [Tap], progress: &Progress) -> Result<(), Error> {
     while !bytes.is_empty() {
         let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
         progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
         progress.sent.begins();
+        for tap in &mut *taps {
+            tap(&bytes[..sent]);
+        }
         bytes = &bytes[sent..];
     }
     Ok(())
 }
 
 /// The peer to the output, to the peer's end.
-fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> Event {
+fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Vec<Tap>, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     loop {
@@ -310,6 +332,9 @@ fn receive_output(conn: &Conn, mut output: impl Write, progress: &Progress) -> E
             Ok(count) => {
                 progress.peer.ends();
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
+                for tap in &mut taps {
+                    tap(&block[..count]);
+                }
                 if let Err(error) = output.write_all(&block[..count]) {
                     return Event::OutputFailed(error);
                 }

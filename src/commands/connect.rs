@@ -1,14 +1,17 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
-//! rules are in `relay`, how it ended is told by `verdict`.
+//! rules are in `relay`, how it ended is told by `verdict`, and
+//! `kept` keeps what came and the hashes.
 
+mod kept;
 mod verdict;
 
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::ValueHint;
+use clap::{ValueEnum, ValueHint};
 
 use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::{
@@ -16,7 +19,7 @@ use crate::connection::{
 };
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout};
-use crate::relay::{Manner, Relay, Rules, Traffic};
+use crate::relay::{Manner, Relay, Rules, Taps, Traffic};
 use crate::signals;
 use crate::units::{parse_duration, parse_rate};
 
@@ -86,6 +89,14 @@ pub struct Args {
     /// Send at most so many bytes a second, such as 500K or 1MiB/s
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub rate_limit: Option<u64>,
+    /// Save what the peer sends in FILE as well
+    ///
+    /// The exact bytes; a file that is there is replaced when there is a connection.
+    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output_file: Option<PathBuf>,
+    /// Tell the hash of what went each way, on stderr
+    #[arg(long, value_name = "HASH")]
+    pub hash: Option<Hash>,
     /// Write what the peer sends to a terminal as it is
     ///
     /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
@@ -109,6 +120,13 @@ pub struct Args {
     /// Last, because their heading would cover whatever came after them.
     #[command(flatten)]
     pub options: Options,
+}
+
+/// The hashes that `--hash` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hash {
+    /// SHA-256 (FIPS 180-4), as sha256sum prints it.
+    Sha256,
 }
 
 /// The end of `connect --help`.
@@ -137,6 +155,8 @@ struct Plan {
     max_time: Option<Duration>,
     rules: Rules,
     raw: bool,
+    output_file: Option<PathBuf>,
+    hash: Option<Hash>,
 }
 
 impl Plan {
@@ -160,6 +180,8 @@ impl Plan {
             max_time: args.max_time,
             rules: rules(args, transport)?,
             raw: args.raw,
+            output_file: args.output_file.clone(),
+            hash: args.hash,
         })
     }
 }
@@ -199,9 +221,12 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
     let input = bulk_stdin().context("open stdin")?;
     let printer = bulk_stdout(plan.raw).context("open stdout")?;
-    let outcome = relay.run(input, printer);
-    verdict::tell(&conn, &outcome, output);
-    verdict::judge(outcome, &conn)
+    let (printer, file) = kept::save(printer, plan.output_file.as_deref())?;
+    let mut taps = Taps::default();
+    let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
+    let outcome = relay.run(input, printer, taps);
+    verdict::tell(&conn, &outcome, hashes.map(|hashes| hashes.finish()), output);
+    verdict::judge(outcome, &conn, &file)
 }
 
 /// The connection, unless `--max-time` has passed before there is one.

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::kept::{Digests, SavedFile};
 use crate::connection::{Conn, Error, Op, TcpInfo};
 use crate::exit::Status;
 use crate::output::Output;
@@ -25,10 +26,12 @@ struct Verdict<'a> {
     input_ended: bool,
     elapsed_ms: f64,
     tcp_info: Option<TcpInfo>,
+    #[serde(flatten)]
+    digests: Option<Digests>,
 }
 
 /// Who ended it, how, and what went each way.
-pub fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
+pub fn tell(conn: &Conn, outcome: &Outcome, digests: Option<Digests>, output: Output) {
     let (how, words) = match &outcome.ended {
         Ended::PeerFinished => ("peer_finished", "closed by the peer"),
         Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
@@ -63,8 +66,13 @@ pub fn tell(conn: &Conn, outcome: &Outcome, output: Output) {
         input_ended,
         elapsed_ms: milliseconds(conn.age()),
         tcp_info: conn.info(),
+        digests,
     };
     output.verdict(&verdict, text);
+    if let Some(Digests { sent_sha256, received_sha256 }) = verdict.digests.filter(|_| !output.json) {
+        output.note(format_args!("sent      {sent_bytes} bytes, sha256 {sent_sha256}"));
+        output.note(format_args!("received  {received_bytes} bytes, sha256 {received_sha256}"));
+    }
 }
 
 /// What may not have arrived, if anything.
@@ -74,7 +82,7 @@ fn lost(unacknowledged_bytes: Option<u64>) -> Option<String> {
 }
 
 /// The status that follows.
-pub fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
+pub fn judge(outcome: Outcome, conn: &Conn, file: &SavedFile) -> Result<Status> {
     let Outcome { received_bytes, sent_bytes, .. } = outcome;
     let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
     let failed = |error: Error| Err(error.told(format!("{received_bytes} bytes received, {sent_bytes} sent{lost}")));
@@ -82,7 +90,10 @@ pub fn judge(outcome: Outcome, conn: &Conn) -> Result<Status> {
         Ended::PeerFinished | Ended::PeerSilent | Ended::Sent => Ok(Status::Done),
         Ended::Stopped(signal) => Ok(Status::Signal(signal)),
         Ended::InputFailed(error) => Err(error).context("read stdin"),
-        Ended::OutputFailed(error) => Err(error).context("write stdout"),
+        Ended::OutputFailed(error) => Err(error).with_context(|| match file.failed() {
+            Some(name) => format!("write {}", name.display()),
+            None => "write stdout".to_owned(),
+        }),
         Ended::TimedOut(clock) => Ok(failed(Error::timed_out(Op::Receive, conn, conn.age(), clock))?),
         Ended::PeerFailed(error) => Ok(failed(error)?),
     }

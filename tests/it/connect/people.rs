@@ -3,7 +3,9 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Peer, Place, Run, pattern, read_to_end};
+use serde_json::Value;
+
+use crate::harness::{DEADLINE, Peer, Place, Run, Server, pattern, read_to_end};
 
 #[test]
 fn lines_end_as_network_protocols_have_it() {
@@ -62,5 +64,69 @@ fn a_limited_rate_is_kept() {
              example 500K or 1MiB/s\n",
         )
         .code(2)
+        .check();
+}
+
+#[test]
+fn what_came_is_saved_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("came");
+    std::fs::write(&file, "what was there before, and longer").unwrap();
+    let server = Server::start("--quiet");
+    for _ in 0..2 {
+        let finished =
+            Run::sockkit("connect -o").args([file.to_str().unwrap(), &server.v4()]).stdin(pattern(1_000)).finish();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+        assert!(finished.stdout == pattern(1_000) && std::fs::read(&file).unwrap() == pattern(1_000));
+    }
+    // Without a connection nothing is lost.
+    assert_eq!(Run::sockkit("connect 127.0.0.1:1 -o").args([&file]).finish().code, 1);
+    assert!(std::fs::read(&file).unwrap() == pattern(1_000));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let server = Server::start("--quiet");
+    for (file, what, reason) in [
+        ("/dev/full", "write", "No space left on device (ENOSPC, 28)"),
+        ("/dev/null/x", "open", "Not a directory (ENOTDIR, 20)"),
+    ] {
+        let finished = Run::sockkit("connect -o").args([file, &server.v4()]).stdin("hello").finish();
+        let expected = format!("sockkit: {what} {file} failed: {reason}\n");
+        assert_eq!((finished.code, finished.stderr.as_str()), (4, expected.as_str()));
+    }
+}
+
+#[test]
+fn the_hashes_are_those_of_what_went_each_way() {
+    // As sha256sum prints them, of nothing and of these words.
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const QUESTION: &str = "5a9aed96cfa5a095c10be137d73f86ba19e87887c39b462eac82dc890238e9ce";
+    const ANSWER: &str = "6959b4fff6c9960b2ebbc289573e00e9c7097597e84b3c45759f36fef9778736";
+    for &place in Place::ALL {
+        let peer = || {
+            Peer::start(place, |mut peer| {
+                assert_eq!(read_to_end(&peer), b"question\r\n");
+                std::io::Write::write_all(&mut peer, b"answer\n").unwrap();
+            })
+        };
+        let told = peer();
+        Run::sockkit("connect -C --hash sha256")
+            .args([&told.address])
+            .stdin("question\n")
+            .stdout("answer\n")
+            .stderr(&format!("sent      10 bytes, sha256 {QUESTION}\nreceived  7 bytes, sha256 {ANSWER}\n"))
+            .check();
+        told.finish();
+        let told = peer();
+        let finished = Run::sockkit("connect -Cj --hash sha256").args([&told.address]).stdin("question\n").finish();
+        told.finish();
+        let verdict: Value = serde_json::from_str(&finished.stderr).unwrap();
+        assert_eq!((&verdict["sent_sha256"], &verdict["received_sha256"]), (&QUESTION.into(), &ANSWER.into()));
+    }
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    Run::sockkit(&format!("connect -u -q 0 --hash sha256 {}", peer.local_addr().unwrap()))
+        .stderr(&format!("sent      0 bytes, sha256 {NOTHING}\nreceived  0 bytes, sha256 {NOTHING}\n"))
         .check();
 }
