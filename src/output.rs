@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -137,6 +137,20 @@ impl Output {
         Some(bar)
     }
 
+    /// The same for bytes that pass: with their rate, and when all of them are known, the time that is left.
+    pub fn transfer(&self, length_bytes: Option<u64>) -> Option<ProgressBar> {
+        let bar = self.progress(Duration::ZERO)?;
+        let template = if let Some(length) = length_bytes {
+            bar.set_length(length);
+            "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+        } else {
+            bar.unset_length();
+            "{binary_bytes}, {binary_bytes_per_sec}"
+        };
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Some(bar)
+    }
+
     /// Starts `--trace`.
     pub fn start_trace(&self, settings: &Trace) -> io::Result<()> {
         let writer: Box<dyn Write + Send> = match &settings.file {
@@ -158,6 +172,67 @@ pub fn bulk_stdin() -> io::Result<Box<dyn Read + Send>> {
     #[cfg(not(unix))]
     // Windows' console speaks UTF-16, which std's stdin turns into UTF-8.
     Ok(Box::new(io::stdin()))
+}
+
+/// What is left of stdin, when it is a file: in bytes.
+pub fn stdin_length_bytes() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use std::io::Seek;
+        use std::os::fd::AsFd;
+        let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some(metadata.len().saturating_sub(file.stream_position().ok()?))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// The same output, each of its lines with the time (RFC 3339) at which its first byte came.
+pub fn stamped(output: Box<dyn Write + Send>) -> Box<dyn Write + Send> {
+    Box::new(Stamped { output, is_inside_line: false })
+}
+
+struct Stamped {
+    output: Box<dyn Write + Send>,
+    is_inside_line: bool,
+}
+
+impl Write for Stamped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        let mut lines = Vec::with_capacity(bytes.len() * 2);
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.is_inside_line {
+                lines.extend_from_slice(now.as_bytes());
+                lines.push(b' ');
+            }
+            lines.extend_from_slice(part);
+            self.is_inside_line = !part.ends_with(b"\n");
+        }
+        self.output.write_all(&lines)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Bytes in hexadecimal and as text, sixteen in a line, as hexdump(1) with -C shows them; the first is at `offset`.
+pub fn hex_dump(offset: u64, bytes: &[u8]) -> String {
+    const LINE_BYTES: usize = 16;
+    let mut dump = String::new();
+    for (number, line) in bytes.chunks(LINE_BYTES).enumerate() {
+        let mut digits = String::new();
+        for (column, byte) in line.iter().enumerate() {
+            digits += &format!("{}{byte:02x}", if column == LINE_BYTES / 2 { "  " } else { " " });
+        }
+        let shown = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' };
+        let text: String = line.iter().map(shown).collect();
+        dump += &format!("\n{:08x} {digits:49}  |{text}|", offset + (number * LINE_BYTES) as u64);
+    }
+    dump
 }
 
 /// Stdout for a peer's bytes: exact to a pipe or file, escaped to a terminal unless `raw`.
@@ -301,6 +376,23 @@ mod tests {
             (&b""[..], 0),
         ] {
             assert_eq!(complete_length(bytes), complete, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_dump_shows_bytes_as_hexdump_does() {
+        let bytes: Vec<u8> = (b'/'..=b'@').chain(*b"\n\xff").collect();
+        for (offset, bytes, dump) in [
+            (0, &b""[..], ""),
+            (0, b"hello\n", "\n00000000  68 65 6c 6c 6f 0a                                 |hello.|"),
+            (
+                256,
+                &bytes,
+                "\n00000100  2f 30 31 32 33 34 35 36  37 38 39 3a 3b 3c 3d 3e  |/0123456789:;<=>|\
+                 \n00000110  3f 40 0a ff                                       |?@..|",
+            ),
+        ] {
+            assert_eq!(hex_dump(offset, bytes), dump);
         }
     }
 

@@ -82,6 +82,8 @@ pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
 /// Those who look at what passes.
 #[derive(Default)]
 pub struct Taps {
+    /// At what is about to be sent, before an answer to it can come; not all of it is sent when that fails.
+    pub sending: Vec<Tap>,
     /// At what the system has taken for the peer.
     pub sent: Vec<Tap>,
     /// At what has come from the peer.
@@ -226,11 +228,16 @@ impl Relay {
     }
 
     /// Joins the input to the peer and the peer to the output, until the rules say that it is over.
-    pub fn run(self, input: impl Read + Send + 'static, output: impl Write + Send + 'static, taps: Taps) -> Outcome {
+    pub fn run(
+        self,
+        input: impl Read + Send + 'static,
+        output: impl Write + Send + 'static,
+        mut taps: Taps,
+    ) -> Outcome {
         let Relay { conn, rules, progress, events, happened } = self;
-        let Taps { sent, received } = taps;
+        let received = std::mem::take(&mut taps.received);
         if rules.traffic != Traffic::ReceiveOnly {
-            spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, sent, progress));
+            spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, taps, progress));
         }
         match rules.traffic {
             // Read and dropped: a close with unread input would be a reset.
@@ -277,7 +284,7 @@ fn spawn(
 }
 
 /// The input to the peer, then a half-close unless the rules are against it.
-fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Vec<Tap>, progress: &Progress) -> Event {
+fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
     let mut outgoing = Outgoing::new(rules.manner, is_stream);
@@ -306,12 +313,15 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Vec<Tap
 }
 
 /// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
-fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut [Tap], progress: &Progress) -> Result<(), Error> {
+fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progress) -> Result<(), Error> {
+    for tap in &mut taps.sending {
+        tap(bytes);
+    }
     while !bytes.is_empty() {
         let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
         progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
         progress.sent.begins();
-        for tap in &mut *taps {
+        for tap in &mut taps.sent {
             tap(&bytes[..sent]);
         }
         bytes = &bytes[sent..];

@@ -1,8 +1,9 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
 //! rules are in `relay`, how it ended is told by `verdict`, and
-//! `kept` keeps what came and the hashes.
+//! `kept` keeps what came and the hashes, `shown` shows it.
 
 mod kept;
+mod shown;
 mod verdict;
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::connection::{
     Attempt, Clock, Conn, Dial, Dialed, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
 };
 use crate::exit::Status;
-use crate::output::{Output, bulk_stdin, bulk_stdout};
+use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
 use crate::relay::{Manner, Relay, Rules, Taps, Traffic};
 use crate::signals;
 use crate::units::{parse_duration, parse_rate};
@@ -97,6 +98,18 @@ pub struct Args {
     /// Tell the hash of what went each way, on stderr
     #[arg(long, value_name = "HASH")]
     pub hash: Option<Hash>,
+    /// Show what goes each way on stderr, in hexadecimal and as text
+    ///
+    /// Each run of bytes with its direction, > sent and < received, the time since the connection was made, and where in
+    /// its direction it is. Stdout has the peer's bytes all the same: `> /dev/null` leaves the dump alone.
+    #[arg(short = 'x', long, conflicts_with = "json")]
+    pub hex: bool,
+    /// Begin each line on stdout with the time at which it came
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file
+    #[arg(long)]
+    pub progress: bool,
     /// Write what the peer sends to a terminal as it is
     ///
     /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
@@ -157,6 +170,9 @@ struct Plan {
     raw: bool,
     output_file: Option<PathBuf>,
     hash: Option<Hash>,
+    hex: bool,
+    timestamps: bool,
+    progress: bool,
 }
 
 impl Plan {
@@ -182,6 +198,9 @@ impl Plan {
             raw: args.raw,
             output_file: args.output_file.clone(),
             hash: args.hash,
+            hex: args.hex,
+            timestamps: args.timestamps,
+            progress: args.progress,
         })
     }
 }
@@ -221,10 +240,21 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
     let input = bulk_stdin().context("open stdin")?;
     let printer = bulk_stdout(plan.raw).context("open stdout")?;
+    let printer = if plan.timestamps { stamped(printer) } else { printer };
     let (printer, file) = kept::save(printer, plan.output_file.as_deref())?;
     let mut taps = Taps::default();
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
+    if plan.hex {
+        shown::dump(&mut taps, output);
+    }
+    let bar = plan.progress.then(|| output.transfer(stdin_length_bytes())).flatten();
+    if let Some(bar) = &bar {
+        shown::count(&mut taps, bar);
+    }
     let outcome = relay.run(input, printer, taps);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
     verdict::tell(&conn, &outcome, hashes.map(|hashes| hashes.finish()), output);
     verdict::judge(outcome, &conn, &file)
 }

@@ -3,9 +3,12 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::Value;
 
-use crate::harness::{DEADLINE, Peer, Place, Run, Server, pattern, read_to_end};
+use crate::harness::{DEADLINE, Peer, Place, Run, Server, mask, pattern, read_to_end};
+#[cfg(target_os = "linux")]
+use crate::harness::{SOCKKIT, has};
 
 #[test]
 fn lines_end_as_network_protocols_have_it() {
@@ -129,4 +132,84 @@ fn the_hashes_are_those_of_what_went_each_way() {
     Run::sockkit(&format!("connect -u -q 0 --hash sha256 {}", peer.local_addr().unwrap()))
         .stderr(&format!("sent      0 bytes, sha256 {NOTHING}\nreceived  0 bytes, sha256 {NOTHING}\n"))
         .check();
+}
+
+#[test]
+fn a_dump_shows_what_went_each_way_and_leaves_stdout_alone() {
+    for &place in Place::ALL {
+        let peer = Peer::start(place, |mut peer| {
+            assert_eq!(read_to_end(&peer), b"hello\n");
+            std::io::Write::write_all(&mut peer, b"\x1b[2J").unwrap();
+        });
+        Run::sockkit("connect -x")
+            .args([&peer.address])
+            .stdin("hello\n")
+            .stdout("\x1b[2J")
+            .stderr(
+                "> TIME, 6 bytes at 0\n\
+                 00000000  68 65 6c 6c 6f 0a                                 |hello.|\n\
+                 < TIME, 4 bytes at 0\n\
+                 00000000  1b 5b 32 4a                                       |.[2J|\n",
+            )
+            .check();
+        peer.finish();
+    }
+}
+
+/// Each piece continues where the one before it ended.
+#[test]
+fn a_dump_counts_the_bytes_of_its_direction() {
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let finished =
+        Run::sockkit(&format!("connect -uxq0 -i 0 {}", peer.local_addr().unwrap())).stdin("a\nbc\n").finish();
+    let stderr = mask(&finished.stderr);
+    let heads: Vec<&str> = stderr.lines().filter(|line| line.starts_with('>')).collect();
+    assert_eq!(heads, ["> TIME, 2 bytes at 0", "> TIME, 3 bytes at 2"]);
+    assert!(stderr.contains("\n00000002  62 63 0a "), "{stderr}");
+}
+
+#[test]
+fn each_line_that_comes_has_its_time() {
+    let time = Regex::new(r"(?m)^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ").unwrap();
+    for &place in Place::ALL {
+        let peer = Peer::start(place, |mut peer| {
+            for piece in ["one\ntw", "o\n", "\nlast"] {
+                std::io::Write::write_all(&mut peer, piece.as_bytes()).unwrap();
+            }
+        });
+        let finished = Run::sockkit("connect --timestamps").args([&peer.address]).finish();
+        peer.finish();
+        let stdout = String::from_utf8(finished.stdout).unwrap();
+        assert_eq!(time.replace_all(&stdout, "T "), "T one\nT two\nT \nT last", "{place:?}");
+    }
+}
+
+#[test]
+fn progress_is_for_terminals_only() {
+    let server = Server::start("--quiet");
+    Run::sockkit("connect --progress").args([server.v4()]).stdin("hello\n").stdout("hello\n").check();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_shows_bytes_and_rate_and_of_a_file_how_much_is_left() {
+    if !has("script") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("input");
+    std::fs::write(&file, pattern(1 << 20)).unwrap();
+    let server = Server::start("--quiet");
+    for (input, shown) in [
+        (format!("< {}", file.display()), &[" of 1.00 MiB, ", "/s, ", " left"][..]),
+        (format!("< <(cat {})", file.display()), &["iB, ", "/s"]),
+    ] {
+        // A rate that leaves time for several draws.
+        let line = format!("exec {SOCKKIT} connect --progress --rate-limit 1MiB {} {input} > /dev/null", server.v4());
+        let (stdin, _stays_open) = std::io::pipe().unwrap();
+        let finished =
+            Run::program("script").args(["-qec", &format!("bash -c '{line}'"), "/dev/null"]).stdin_from(stdin).finish();
+        let terminal = String::from_utf8_lossy(&finished.stdout);
+        assert!(finished.code == 0 && shown.iter().all(|part| terminal.contains(part)), "{terminal:?}");
+    }
 }

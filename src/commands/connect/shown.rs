@@ -1,0 +1,39 @@
+//! What `connect` shows of the bytes that pass: as a dump, and as progress.
+//!
+//! Must not know how a terminal is driven: `output` does. Trade-off: the bytes wait until they are shown, so that a dump is
+//! in the order of what happened.
+
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+
+use crate::output::{Output, hex_dump};
+use crate::relay::{Tap, Taps};
+
+/// Shows each run of bytes from now on.
+pub fn dump(taps: &mut Taps, output: Output) {
+    let begun = Instant::now();
+    let shows = |direction: char| -> Tap {
+        let mut offset = 0;
+        Box::new(move |bytes| {
+            let (time, length) = (begun.elapsed().as_secs_f64(), bytes.len());
+            let dump = hex_dump(offset, bytes);
+            output.note(format_args!("{direction} {time:.6} s, {length} bytes at {offset}{dump}"));
+            offset += length as u64;
+        })
+    };
+    taps.sending.push(shows('>'));
+    taps.received.push(shows('<'));
+}
+
+/// Moves a bar: with a length by what is sent of it, else by what goes either way.
+pub fn count(taps: &mut Taps, bar: &ProgressBar) {
+    let moves = || -> Tap {
+        let bar = bar.clone();
+        Box::new(move |bytes| bar.inc(bytes.len() as u64))
+    };
+    taps.sent.push(moves());
+    if bar.length().is_none() {
+        taps.received.push(moves());
+    }
+}
