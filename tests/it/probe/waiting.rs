@@ -7,12 +7,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Owned, Run, Running, SOCKKIT, Server, Signal, kill};
+use crate::harness::{Finished, Owned, Run, Running, SOCKKIT, Server, Signal, kill};
 
-/// What a deadline may be late by; beside that a process takes its time to begin and to end on a busy machine.
+/// What a deadline may be late by.
 const LATE: Duration = Duration::from_millis(50);
 
-/// How long the process itself takes, beyond what it says of its time.
+/// Runs it, and looks whether it ends with its deadline. A busy machine may hold up any process for longer than that, but
+/// not five times in a row.
+#[track_caller]
+fn ends_at(deadline: Duration, run: impl Fn() -> Run) -> Finished {
+    let allowed = deadline..deadline + LATE;
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let finished = run().finish();
+        let elapsed = Duration::from_secs_f64(elapsed_ms(&finished.stdout) / 1e3);
+        if allowed.contains(&elapsed) {
+            return finished;
+        }
+        assert!(elapsed > deadline, "too early: {elapsed:?}");
+        took.push(elapsed);
+    }
+    panic!("{took:?}, and never in {allowed:?}");
+}
+
+/// How long it took, by its own account.
 fn elapsed_ms(stdout: &[u8]) -> f64 {
     let text = String::from_utf8_lossy(stdout);
     let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).expect("JSON");
@@ -66,10 +84,7 @@ fn what_is_wrong_on_this_side_ends_a_wait_at_once() {
 fn a_deadline_is_kept_and_tells_the_last_reason() {
     for deadline_ms in [100, 300] {
         let words = format!("probe --wait open -i 7ms --deadline {deadline_ms}ms -o ndjson 127.0.0.1:1");
-        let finished = Run::sockkit(&words).finish();
-        let took = Duration::from_secs_f64(elapsed_ms(&finished.stdout) / 1e3);
-        let deadline = Duration::from_millis(deadline_ms);
-        assert!((deadline..deadline + LATE).contains(&took), "{took:?}");
+        let finished = ends_at(Duration::from_millis(deadline_ms), || Run::sockkit(&words));
         assert_eq!(finished.code, 110);
         let text = String::from_utf8(finished.stdout).unwrap();
         assert!(text.contains("last: Connection refused (ECONNREFUSED, 111)"), "{text}");
@@ -144,9 +159,8 @@ mod linux {
     #[test]
     fn a_deadline_cuts_silence() {
         let deaf = Deaf::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let finished = Run::sockkit(&format!("probe -w 50s --deadline 200ms -o ndjson {}", deaf.address)).finish();
-        let took = elapsed_ms(&finished.stdout);
-        assert!((200.0..250.0).contains(&took), "{took} ms");
+        let words = format!("probe -w 50s --deadline 200ms -o ndjson {}", deaf.address);
+        let finished = ends_at(Duration::from_millis(200), || Run::sockkit(&words));
         assert_eq!(finished.code, 110);
     }
 
@@ -160,13 +174,11 @@ mod linux {
                        printf 'nameserver 192.0.2.1\\n' > $T/resolv; mount --bind $T/resolv /etc/resolv.conf; \
                        printf 'hosts: dns\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
         for words in ["", "--wait open", "--wait closed", "-c 3"] {
-            let finished =
+            let finished = ends_at(Duration::from_millis(200), || {
                 unshared("-rmn", silence, &format!("probe {words} --deadline 200ms -o ndjson nosuch.invalid:80"))
                     .env("T", folder.path().to_str().unwrap())
                     .env("RES_OPTIONS", "timeout:30 attempts:5")
-                    .finish();
-            let took = elapsed_ms(&finished.stdout);
-            assert!((200.0..250.0).contains(&took), "{words}: {took} ms");
+            });
             assert_eq!(finished.code, 110, "{words}");
         }
     }
