@@ -1,6 +1,8 @@
 //! Other programs on the other end: nc, ncat, socat, Python.
 
 use std::io::{BufRead, BufReader};
+#[cfg(target_os = "linux")]
+use std::io::{Seek, Write};
 use std::process::{Command, Stdio};
 
 use crate::harness::{Finished, Owned, Run, Server, Signal, has, mask, pattern};
@@ -141,9 +143,12 @@ fn other_servers_are_talked_to() {
             continue;
         }
         let shown = format!("{program} {words}");
-        let server = std::thread::spawn(move || {
-            Run::program(program).args(words.split_whitespace()).stdin("from the server\n").finish()
-        });
+        // A file is there before the program is: one that hears the client's end first would not look for what comes later.
+        let mut input = tempfile::tempfile().unwrap();
+        input.write_all(b"from the server\n").unwrap();
+        input.rewind().unwrap();
+        let server =
+            std::thread::spawn(move || Run::program(program).args(words.split_whitespace()).stdin_from(input).finish());
         let mut client = None;
         crate::harness::until("it listens", || {
             let came = Run::sockkit(&format!("connect {host} {port}")).stdin("from the client\n").finish();
