@@ -1,5 +1,6 @@
 //! The half-close rules of the relay, one row each: who ends a connection, and what is lost: nothing.
 
+#[cfg(unix)]
 mod clocks;
 mod directions;
 

@@ -408,6 +408,7 @@ impl Running {
         Running { child, stdin, stdout, stderr, shown: format!("sockkit {words}") }
     }
 
+    #[cfg(unix)]
     pub fn pid(&self) -> u32 {
         self.child.0.id()
     }

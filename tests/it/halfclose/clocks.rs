@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::datagram_peer;
-use crate::harness::{Peer, Place, Running, Signal, dawdle, kill, mask, pattern, read_exactly};
+use crate::harness::{Peer, Place, Running, Signal, dawdle, kill, mask, read_exactly};
 
 /// What is said when a clock has run out.
 fn given_up(place: &str, reason: &str, went: &str) -> String {
@@ -75,8 +75,10 @@ fn a_peer_that_reads_slowly_is_not_idle() {
         }
         crate::harness::read_to_end(&peer).len()
     });
-    let finished =
-        crate::harness::Run::sockkit("connect -W 1").args([&peer.address]).stdin(pattern(8_000_000)).finish();
+    let finished = crate::harness::Run::sockkit("connect -W 1")
+        .args([&peer.address])
+        .stdin(crate::harness::pattern(8_000_000))
+        .finish();
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
     assert_eq!(peer.finish(), 7_000_000);
 }

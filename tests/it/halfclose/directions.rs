@@ -2,12 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::Socket;
 
 use super::datagram_peer;
-use crate::harness::{DEADLINE, Peer, Place, Run, Running, dawdle, mask, pattern, read_exactly, read_to_end};
+use crate::harness::{DEADLINE, Peer, Place, Run, Running, dawdle, pattern, read_exactly, read_to_end};
 
 /// Longer than a stdin may be silent before it counts as that.
 const A_WHILE: Duration = Duration::from_millis(400);
@@ -154,12 +154,12 @@ const QUEUED_BYTES: usize = 400_000;
 fn sending_only_ends_when_all_is_acknowledged() {
     let peer = Peer::start(Place::Tcp, |peer| {
         dawdle(A_WHILE);
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         (begun, read_exactly(&peer, QUEUED_BYTES), peer)
     });
     let sent = pattern(QUEUED_BYTES);
     Run::sockkit("connect --send-only").args([&peer.address]).stdin(sent.clone()).check();
-    let ended = Instant::now();
+    let ended = std::time::Instant::now();
     let (reading_begun, received, _open) = peer.finish();
     assert!(received == sent && ended > reading_begun, "{:?}", ended.checked_duration_since(reading_begun));
 }
@@ -173,7 +173,7 @@ fn sending_only_to_a_peer_that_resets_says_what_was_not_acknowledged() {
     });
     let finished = Run::sockkit("connect --send-only").args([&peer.address]).stdin(pattern(QUEUED_BYTES)).finish();
     peer.finish();
-    let stderr = mask(&finished.stderr);
+    let stderr = crate::harness::mask(&finished.stderr);
     let reason = "127.0.0.1:PORT (tcp) failed after TIME: Connection reset by peer (ECONNRESET, 104); 0 bytes received, \
                   400000 sent, of which ";
     assert!(stderr.contains(reason) && stderr.ends_with(" were not acknowledged\n"), "{stderr}");
