@@ -213,8 +213,3 @@ impl Report {
         }
     }
 }
-
-/// Divided from whole nanoseconds: then the number has no more digits than the clock.
-fn milliseconds(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1e6
-}

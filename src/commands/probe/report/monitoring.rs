@@ -5,12 +5,11 @@
 
 use std::fmt::Write as _;
 
-use super::milliseconds;
 use super::records::protocol;
 use super::text;
 use crate::commands::probe::summary::Summary;
 use crate::commands::probe::verdict::{State, Verdict};
-use crate::units::Elapsed;
+use crate::units::{Elapsed, milliseconds};
 
 /// The plugin guidelines want one line that fits a pager: more performance data than this is cut by its readers.
 const PERFORMANCE_DATA_MAX: usize = 64;

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::milliseconds;
 use crate::commands::probe::summary::Summary;
 use crate::commands::probe::verdict::Verdict;
 use crate::connection::Endpoint;
+use crate::units::milliseconds;
 
 /// The name and version of the lines of `json`.
 const SCHEMA: &str = "sockkit.probe/1";

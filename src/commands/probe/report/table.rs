@@ -3,9 +3,9 @@
 //! Owns their columns, which stay where they are. Must not know people. Trade-off: RFC 4180's quoting for the one, and for
 //! the other no quoting at all: a tab, which no target contains, between two columns.
 
-use super::milliseconds;
 use super::records::{port, protocol};
 use crate::commands::probe::verdict::Verdict;
+use crate::units::milliseconds;
 
 /// The first line of `csv`.
 pub fn csv_heading() -> String {

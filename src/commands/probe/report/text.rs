@@ -7,7 +7,7 @@ use crate::commands::probe::summary::{Statistics, Summary};
 use crate::commands::probe::verdict::Verdict;
 use crate::connection::Op;
 use crate::output::{BAD, GOOD};
-use crate::units::{Count, Elapsed};
+use crate::units::{Count, Elapsed, milliseconds};
 
 /// `127.0.0.1:1 refused after 0.1 ms: Connection refused (ECONNREFUSED, 111)`
 pub fn line(verdict: &Verdict, width: usize) -> String {
@@ -67,9 +67,8 @@ fn measured(statistics: &Statistics) -> String {
     if *open == 0 {
         return counts;
     }
-    let shown = |time: Option<std::time::Duration>| {
-        time.map_or("-".to_owned(), |time| format!("{:.2}", super::milliseconds(time)))
-    };
+    let shown =
+        |time: Option<std::time::Duration>| time.map_or("-".to_owned(), |time| format!("{:.2}", milliseconds(time)));
     let times = [
         Some(statistics.min()),
         Some(statistics.mean()),
