@@ -185,6 +185,11 @@ pub struct TransportArgs {
     /// A unix socket: the target is its PATH, or @NAME for an abstract one
     #[arg(short = 'U', long)]
     pub unix: bool,
+}
+
+/// How names are looked up: the same in serve, connect and probe; echo-bench counts its messages with `-n`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LookupArgs {
     /// No name lookups: hosts are addresses
     #[arg(short = 'n', long)]
     pub numeric: bool,
@@ -207,8 +212,8 @@ impl TransportArgs {
     }
 
     /// What to ask the resolver for.
-    pub fn query(&self, transport: Transport, timeout: Option<Duration>) -> Query {
-        Query { allowed: self.allowed(), transport, numeric: self.numeric, timeout }
+    pub fn query(&self, transport: Transport, numeric: bool, timeout: Option<Duration>) -> Query {
+        Query { allowed: self.allowed(), transport, numeric, timeout }
     }
 
     /// The families that `-4` and `-6` leave.

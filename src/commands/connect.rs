@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
 
-use crate::cli::{OutputArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{LookupArgs, OutputArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::{
     Attempt, Clock, Conn, Dial, Dialed, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
 };
@@ -127,6 +127,9 @@ pub struct Args {
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// Names.
+    #[command(flatten)]
+    pub lookup: LookupArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -188,7 +191,7 @@ impl Plan {
             options.nodelay.get_or_insert(true);
         }
         Ok(Plan {
-            query: args.transport.query(transport, Some(args.connect_timeout)),
+            query: args.transport.query(transport, args.lookup.numeric, Some(args.connect_timeout)),
             source: args.source.source(transport)?,
             endpoint,
             options,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::ValueHint;
 use tokio::sync::mpsc;
 
-use crate::cli::{OutputArgs, TransportArgs, UsageError, cores};
+use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores};
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
@@ -61,6 +61,9 @@ pub struct Args {
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// Names.
+    #[command(flatten)]
+    pub lookup: LookupArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -112,7 +115,7 @@ impl Plan {
         }
         Ok(Plan {
             endpoint,
-            query: args.transport.query(transport, None),
+            query: args.transport.query(transport, args.lookup.numeric, None),
             options,
             settings: Settings { once: args.once, grace: args.grace, threads: cores() },
             backlog: args.backlog,

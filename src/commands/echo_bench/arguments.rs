@@ -95,7 +95,7 @@ pub struct Args {
     pub outcome: Box<OutcomeArgs>,
     /// Protocol and family.
     #[command(flatten)]
-    pub transport: BenchTransportArgs,
+    pub transport: TransportArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -169,30 +169,6 @@ pub struct OutcomeArgs {
     /// So that several machines begin together; their clocks must agree.
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse_time)]
     pub start_at: Option<SystemTime>,
-}
-
-/// The transport flags without `-n`, which here counts messages.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct BenchTransportArgs {
-    /// IPv4 only
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
-    pub ipv4: bool,
-    /// IPv6 only
-    #[arg(short = '6', long)]
-    pub ipv6: bool,
-    /// Datagrams: UDP, or with -U unix datagrams
-    #[arg(short = 'u', long)]
-    pub udp: bool,
-    /// A unix socket: the target is its PATH, or @NAME for an abstract one
-    #[arg(short = 'U', long)]
-    pub unix: bool,
-}
-
-impl BenchTransportArgs {
-    /// In the words of the other commands.
-    pub fn common(&self) -> TransportArgs {
-        TransportArgs { ipv4: self.ipv4, ipv6: self.ipv6, udp: self.udp, unix: self.unix, numeric: false }
-    }
 }
 
 /// What `--warm-up` takes.

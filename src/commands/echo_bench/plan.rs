@@ -87,7 +87,7 @@ impl Plan {
         let parse = |words: &[String]| Endpoint::parse(words, Role::Connect, args.transport.unix).map_err(UsageError);
         let endpoint = if args.endpoint.is_empty() { None } else { Some(parse(&args.endpoint)?) };
         let is_unix = endpoint.as_ref().map_or(args.transport.unix, |endpoint| matches!(endpoint, Endpoint::Unix(_)));
-        let transport = args.transport.common().transport(is_unix);
+        let transport = args.transport.transport(is_unix);
         check_length(&args.length, transport)?;
         check_spinning(args.outcome.spin, threads(args))?;
         check_cpus(&args.outcome.cpu)?;
@@ -244,19 +244,19 @@ pub struct Target {
 impl Target {
     /// Finds the server, or starts one.
     pub fn find(args: &Args, plan: &Plan) -> Result<Target> {
-        let common = args.transport.common();
         let (own, addresses) = match &plan.endpoint {
-            Some(endpoint) => {
-                (None, resolve(endpoint, &common.query(plan.transport, Some(plan.connect_timeout)))?.addresses)
-            }
+            Some(endpoint) => (
+                None,
+                resolve(endpoint, &args.transport.query(plan.transport, false, Some(plan.connect_timeout)))?.addresses,
+            ),
             None => {
                 #[cfg(target_os = "linux")]
                 if let Some(cpu) = plan.cpus.last() {
                     // Its threads inherit the place of the one that starts them; the load's have their own.
                     super::environment::pin(&[*cpu]).with_context(|| format!("keep the server on CPU {cpu}"))?;
                 }
-                let server =
-                    Embedded::start(plan.transport, common.allowed(), &args.options).context("start a server")?;
+                let server = Embedded::start(plan.transport, args.transport.allowed(), &args.options)
+                    .context("start a server")?;
                 let address = server.address().clone();
                 (Some(server), vec![address])
             }

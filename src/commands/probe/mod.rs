@@ -41,7 +41,7 @@ use self::sweep::{Dials, sweep};
 use self::targets::{Spot, Targets};
 pub use self::waiting::Goal;
 use self::waiting::Rules;
-use crate::cli::{Long, OutputArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{Long, LookupArgs, OutputArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
 use crate::connection::{Allowed, Options, Source, Transport, trace};
 use crate::exit::Status;
@@ -113,6 +113,9 @@ pub struct Args {
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// Names.
+    #[command(flatten)]
+    pub lookup: LookupArgs,
     /// A command to become when the targets are as wanted
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -330,7 +333,7 @@ impl Plan {
         let limit = how.limit.unwrap_or(u64::MAX);
         Ok(Plan {
             allowed: args.transport.allowed(),
-            is_numeric: args.transport.numeric,
+            is_numeric: args.lookup.numeric,
             which: how.which,
             timeout: args.timeout,
             deadline: how.deadline.or(how.wait.map(|_| WAIT_DEADLINE)),
