@@ -33,6 +33,7 @@ complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "echo-bench" -d 'A l
 complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mode -d 'What to do with those who come: echo or discard' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

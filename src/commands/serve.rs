@@ -1,9 +1,13 @@
 //! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
 
+mod discard;
 mod echo;
 mod embedded;
+mod ending;
 mod engine;
 mod events;
+mod service;
+mod stream;
 
 use std::time::Duration;
 
@@ -19,6 +23,7 @@ use crate::output::Output;
 use crate::signals;
 use crate::units::parse_duration;
 use engine::{Ending, Settings};
+use service::Service;
 
 pub use embedded::Embedded;
 
@@ -41,6 +46,11 @@ pub struct Args {
     /// Address to listen on [default: loopback]
     #[arg(short = 's', long = "bind", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
     pub bind: Option<String>,
+    /// What to do with those who come: echo or discard
+    ///
+    /// `echo` returns every byte (RFC 862), `discard` throws every byte away (RFC 863).
+    #[arg(long, value_name = "MODE", default_value = "echo", value_parser = Service::parse)]
+    pub mode: Service,
     /// Serve one connection (or one datagram), then end
     #[arg(short = '1', long)]
     pub once: bool,
@@ -117,7 +127,7 @@ impl Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
             options,
-            settings: Settings { once: args.once, grace: args.grace, threads: cores() },
+            settings: Settings { service: args.mode.clone(), once: args.once, grace: args.grace, threads: cores() },
             backlog: args.backlog,
         })
     }
@@ -165,7 +175,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     signals::hear(move |signal| wish.send(signal).is_ok()).context("listen for signals")?;
     let events = events::Events::new(output);
     for listener in &listeners {
-        events.listening(listener)?;
+        events.listening(listener, &plan.settings.service)?;
         output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
     }
     let (_summary, ending) = engine::serve(listeners, plan.settings, events, wishes)?;

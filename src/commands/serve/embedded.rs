@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::engine::{Settings, serve};
 use super::events::Events;
+use super::service::Service;
 use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
 
 /// A running echo server, ended on drop.
@@ -34,7 +35,7 @@ impl Embedded {
         let address = listeners[0].local().clone();
         let (stop, stops) = mpsc::unbounded_channel();
         // Its clients are gone before it is: there is nothing to wait for.
-        let settings = Settings { once: false, grace: Duration::ZERO, threads: 1 };
+        let settings = Settings { service: Service::Echo, once: false, grace: Duration::ZERO, threads: 1 };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.
             let _ = serve(listeners, settings, Events::none(), stops);

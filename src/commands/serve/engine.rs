@@ -18,16 +18,21 @@ use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::echo::{self, How};
+use super::ending::How;
 use super::events::Events;
+use super::service::Service;
+use super::stream::Wire;
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, may_answer};
 use crate::connection::listen::{AcceptAdvice, after_failed_accept};
 use crate::connection::ready::Queue;
 use crate::connection::{Address, Conn, Driven, Listener, Socket};
+use crate::relay::Taps;
 
 /// What is served, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
+    /// What is done with those who come.
+    pub service: Service,
     /// End after the first connection or datagram.
     pub once: bool,
     /// How long open connections may finish once the server is told to stop.
@@ -276,8 +281,10 @@ impl Server {
         if self.cutting.load(Ordering::SeqCst) {
             driven.cut();
         }
-        let (traffic, how) = echo::echo(&driven).await;
-        let how = match how {
+        let mut wire = Wire::new(&driven, Taps::default());
+        let ended = self.settings.service.serve(&mut wire).await;
+        let traffic = wire.traffic();
+        let how = match How::of(ended) {
             How::PeerFinished if self.stopping.load(Ordering::SeqCst) => How::Stopped,
             How::Failed(_) if self.cutting.load(Ordering::SeqCst) => How::Cut,
             how => how,
@@ -355,20 +362,23 @@ impl Server {
             let Ok(datagram) = received.await else { continue };
             let bytes = &buffer[..datagram.length];
             self.emit(self.events.datagram(&datagram));
-            let sent = may_answer(listener.get(), &datagram.from)
-                && poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(bytes, &datagram.from)))
-                    .await
-                    .is_ok();
+            let sent_bytes = self.reply(&listener, bytes, &datagram.from).await;
             let mut summary = lock(&self.summary);
             summary.datagrams += 1;
             summary.received_bytes += bytes.len() as u64;
-            summary.sent_bytes += if sent { bytes.len() as u64 } else { 0 };
-            summary.datagrams_unanswered += u64::from(!sent);
+            summary.sent_bytes += sent_bytes.unwrap_or(0) as u64;
+            summary.datagrams_unanswered += u64::from(sent_bytes.is_none());
             drop(summary);
             if self.settings.once {
                 return self.finished.notify_one();
             }
         }
+    }
+
+    /// How many bytes answered a datagram, if any did.
+    async fn reply(&self, listener: &Driven<Listener>, datagram: &[u8], peer: &Address) -> Option<usize> {
+        let reply = self.settings.service.reply(datagram).filter(|_| may_answer(listener.get(), peer))?;
+        poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await.ok()
     }
 
     /// When stdout fails there is nobody left to serve for.

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::echo::{How, Traffic};
+use super::ending::How;
 use super::engine::Summary;
+use super::service::Service;
+use super::stream::Traffic;
 use crate::connection::socket::Datagram;
 use crate::connection::{Conn, Error, Listener};
 use crate::output::{Output, Verbosity};
@@ -96,11 +98,12 @@ impl Events {
     }
 
     /// The lines that say where the server is: always, and first.
-    pub fn listening(&self, listener: &Listener) -> io::Result<()> {
+    pub fn listening(&self, listener: &Listener, service: &Service) -> io::Result<()> {
         let Some(output) = &self.output else { return Ok(()) };
-        let (address, transport) = (listener.local().to_string(), listener.transport().to_string());
-        let text = format!("listening on {address} ({transport}), echo");
-        output.product(&event("listening", Listening { address, transport, mode: "echo" }), text)
+        let (address, transport, mode) =
+            (listener.local().to_string(), listener.transport().to_string(), service.word());
+        let text = format!("listening on {address} ({transport}), {mode}");
+        output.product(&event("listening", Listening { address, transport, mode }), text)
     }
 
     /// Somebody has come.

@@ -1,0 +1,48 @@
+//! How a connection ended, in one value: for the events, the summary and the record.
+
+use super::service::First;
+use super::stream::Broken;
+use crate::connection::{Error, Kind, Op};
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum How {
+    /// The peer's FIN, then ours.
+    PeerFinished,
+    /// Ours first: the server was told to stop.
+    Stopped,
+    /// Reset by us: its time to finish was over.
+    Cut,
+    /// A reset, or another error.
+    Failed(Error),
+}
+
+impl How {
+    /// What a service's end means.
+    pub fn of(ended: Result<First, Broken>) -> How {
+        match ended {
+            Ok(First::Peer) => How::PeerFinished,
+            // The peer that has reset meanwhile is told by a send; with nothing to send it has simply gone.
+            Err(Broken::Call(error)) if error.op == Op::Shutdown && error.kind() == Kind::BrokenPipe => {
+                How::PeerFinished
+            }
+            Err(Broken::Call(error)) => How::Failed(*error),
+        }
+    }
+
+    /// The word for it in JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            How::PeerFinished => "peer_finished",
+            How::Stopped => "stopped",
+            How::Cut => "cut",
+            How::Failed(error) if is_reset(error) => "peer_reset",
+            How::Failed(_) => "error",
+        }
+    }
+}
+
+/// Whether the peer ended it abruptly. EPIPE is what a send says after the reset.
+fn is_reset(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Reset | Kind::BrokenPipe)
+}
