@@ -12,6 +12,7 @@
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
 //! | `signals` | SIGINT and SIGTERM, heard instead of obeyed |
+//! | `network` | networks of addresses: read, printed, and who is in them |
 //! | `units` | durations, sizes, counts: read and printed |
 //! | `exit` | the table of exit statuses |
 //!
@@ -44,6 +45,7 @@ pub mod completions;
 pub mod connection;
 pub mod exit;
 pub mod histogram;
+pub mod network;
 pub mod output;
 pub mod relay;
 pub mod signals;

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
 
@@ -15,6 +14,7 @@ use super::ports::{self, Listed, Ports};
 use crate::cli::UsageError;
 use crate::connection::endpoint::{Host, Port};
 use crate::connection::{Endpoint, Role, UnixName};
+use crate::network::Network;
 use crate::output::bulk_stdin;
 
 /// One thing to probe.
@@ -82,14 +82,6 @@ enum Wanted {
     Service(String),
     /// A unix socket has no port.
     Itself,
-}
-
-/// The addresses from first to last, as numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    first: u128,
-    last: u128,
-    is_v6: bool,
 }
 
 /// One host, and what is probed there.
@@ -373,9 +365,7 @@ impl Place {
     /// How many hosts there are.
     fn hosts(&self) -> u64 {
         match self {
-            Place::Network(Network { first, last, .. }) => {
-                u64::try_from(last - first).map_or(u64::MAX, |more| more.saturating_add(1))
-            }
+            Place::Network(network) => network.count(),
             _ => 1,
         }
     }
@@ -388,47 +378,6 @@ impl Place {
             (Place::Network(network), Host::Ip(ip)) => network.has(*ip),
             _ => false,
         }
-    }
-}
-
-impl Network {
-    /// Reads `ADDRESS/LENGTH`.
-    fn parse(text: &str) -> Result<Network, String> {
-        let unreadable = || format!("{text:?} is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24");
-        let (address, length) = text.split_once('/').ok_or_else(unreadable)?;
-        let address: IpAddr = address.parse().map_err(|_| unreadable())?;
-        let (number, bits) = number(address);
-        let length: u32 = length.parse().map_err(|_| unreadable())?;
-        if length > bits {
-            return Err(format!("the length of {text:?} is out of range: 0 to {bits}"));
-        }
-        let host_bits = if length == 0 { u128::MAX >> (128 - bits) } else { (1 << (bits - length)) - 1 };
-        let network = Network { first: number & !host_bits, last: number | host_bits, is_v6: bits == 128 };
-        if network.first != number {
-            let first = network.at(0).unwrap_or(address);
-            return Err(format!("{text:?} has bits of a host: write {first}/{length}, or {address} alone"));
-        }
-        Ok(network)
-    }
-
-    /// The address at an offset.
-    fn at(&self, offset: u64) -> Option<IpAddr> {
-        let number = self.first.checked_add(u128::from(offset)).filter(|number| *number <= self.last)?;
-        let v4 = || IpAddr::V4(Ipv4Addr::from_bits(number as u32));
-        Some(if self.is_v6 { IpAddr::V6(Ipv6Addr::from_bits(number)) } else { v4() })
-    }
-
-    fn has(&self, address: IpAddr) -> bool {
-        let (number, bits) = number(address);
-        (bits == 128) == self.is_v6 && (self.first..=self.last).contains(&number)
-    }
-}
-
-/// An address as a number, and its length in bits.
-fn number(address: IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
     }
 }
 
