@@ -8,6 +8,7 @@
 //! | `commands/serve`, `connect`, `probe`, `echo_bench` | each makes a plan of its arguments, then carries it out |
 //! | `connection/` | sockets: endpoints, options, dial, listen, send, receive, trace, errors |
 //! | `relay` | two byte streams joined, and the half-close rules |
+//! | `base64` | bytes as text |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
@@ -33,6 +34,7 @@
 //!    these of them; a layer that is off costs nothing.
 //! 7. `unsafe` appears only in `connection/sys`, each time with the reason that it holds.
 
+pub mod base64;
 pub mod cli;
 pub mod commands {
     //! The four commands: each turns its arguments into a plan, and carries it out.

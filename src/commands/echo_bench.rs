@@ -14,13 +14,11 @@
 //! | `runs`, `trials` | several runs: alike, or at several rates |
 //! | `objective`, `baseline` | what a result must fulfil, and what it is compared with |
 //! | `merge` | results of several machines |
-//! | `base64` | how histograms are written down |
 //! | `environment` | the machine, and what in it spoils a measurement |
 //! | `interrupt` | ^C |
 //! | `report` | what is told |
 
 mod arguments;
-mod base64;
 mod baseline;
 mod collector;
 mod environment;

@@ -68,7 +68,7 @@ impl SavedRun {
             round_trips_per_s: run.round_trips_per_s,
             elapsed_ms: measured.elapsed.as_secs_f64() * 1e3,
             lost: run.lost,
-            histogram: super::base64::encode(&measured.response.encode()?),
+            histogram: crate::base64::encode(&measured.response.encode()?),
         })
     }
 }

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde::Serialize;
 
-use super::base64;
 use super::baseline::Saved;
 use super::report::{Distribution, PERCENTILES};
+use crate::base64;
 use crate::cli::UsageError;
 use crate::histogram::Histogram;
 

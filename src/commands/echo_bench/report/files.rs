@@ -10,9 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use super::super::base64;
 use super::super::collector::Interval;
 use super::Line;
+use crate::base64;
 
 /// A latency of nanoseconds is in milliseconds when it is divided by this, as the log's readers do by default.
 const MAX_VALUE_DIVISOR: f64 = 1e6;
