@@ -598,12 +598,13 @@ mod foreign {
         Error { name, number, words, status }
     }
 
-    pub const ERRORS: [Error; 7] = [
+    pub const ERRORS: [Error; 8] = [
         error("EADDRINUSE", 98, "Address already in use", Some(48)),
         error("EADDRNOTAVAIL", 99, "Cannot assign requested address", Some(49)),
         error("ECONNRESET", 104, "Connection reset by peer", Some(54)),
         error("ETIMEDOUT", 110, "Connection timed out", Some(60)),
         error("ECONNREFUSED", 111, "Connection refused", Some(61)),
+        error("ENOENT", 2, "No such file or directory", None),
         error("EAI_NONAME", -2, "Name or service not known", None),
         error("EAI_SERVICE", -8, "Servname not supported for ai_socktype", None),
     ];

@@ -1,35 +1,40 @@
-//! ^C ends a long run with its summary.
+//! SIGINT and SIGTERM end a long run with its summary.
 //!
-//! Owns the one signal that it takes. Must not know what is stopped. Trade-off: a thread with an event loop of its own,
-//! begun only for runs that take their time; a short run dies of ^C as every program does.
+//! Owns which of them came. Must not know what is stopped. Trade-off: they are heard only in runs that take their time; a
+//! short one dies of a signal as every program does.
 
-use std::io;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::connection::Waker;
+use crate::signals;
 
-/// From now on the first ^C stops the run. Where that cannot be arranged, ^C ends the program without a summary.
-pub fn stop_on_interrupt(waker: &Waker) {
-    // A failure leaves the system's own way with ^C, which ends the program too.
-    let _ = listen(waker.clone());
+/// No signal has this number.
+const NONE: u8 = 0;
+
+/// The signal that stopped the run, as soon as there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt {
+    signal: Arc<AtomicU8>,
 }
 
-fn listen(waker: Waker) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    // Registered here and not on the thread: a signal that came before that would end the program.
-    let mut interrupts = {
-        let _inside = runtime.enter();
-        #[cfg(unix)]
-        let interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-        #[cfg(not(unix))]
-        let interrupts = tokio::signal::windows::ctrl_c()?;
-        interrupts
-    };
-    let wait = move || {
-        if runtime.block_on(interrupts.recv()).is_some() {
+impl Interrupt {
+    /// From now on the first signal stops the run.
+    pub fn stops(waker: &Waker) -> Interrupt {
+        let interrupt = Interrupt::default();
+        let (heard, waker) = (interrupt.clone(), waker.clone());
+        let hear = move |signal| {
+            heard.signal.store(signal, Ordering::Release);
             waker.stop();
-        }
-    };
-    // Nobody waits for this thread: it ends with the process.
-    thread::Builder::new().name("interrupt".to_owned()).spawn(wait).map(|_| ())
+            false
+        };
+        // A failure leaves the system's own way with signals, which ends the program too.
+        let _ = signals::hear(hear);
+        interrupt
+    }
+
+    /// Its number.
+    pub fn signal(&self) -> Option<u8> {
+        Some(self.signal.load(Ordering::Acquire)).filter(|signal| *signal != NONE)
+    }
 }

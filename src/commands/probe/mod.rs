@@ -12,7 +12,7 @@
 //! | `verdict`   | what became of a target; the status of the run |
 //! | `summary`   | what a run amounts to |
 //! | `report`    | the formats |
-//! | `interrupt` | ^C |
+//! | `interrupt` | ^C and SIGTERM |
 //! | `command`   | what becomes of the process after it |
 
 mod checks;
@@ -443,8 +443,8 @@ fn window(args: &Args, total: u64) -> usize {
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Plan::from_args(args, output)?;
     let summary = sweep(&plan, &Dials::new(&plan), output)?;
-    if summary.unfinished > 0 {
-        return Ok(Status::Signal(INTERRUPT));
+    if let Some(signal) = summary.stopped_by.filter(|_| summary.unfinished > 0) {
+        return Ok(Status::Signal(signal));
     }
     let status = summary.tally.status(plan.exit_code);
     if status == Status::Done && !plan.command.is_empty() {
@@ -453,6 +453,3 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     }
     Ok(status)
 }
-
-/// SIGINT's number, everywhere.
-const INTERRUPT: u8 = 2;

@@ -21,6 +21,8 @@ pub struct Summary {
     pub statistics: BTreeMap<u64, Statistics>,
     /// Targets that were begun and cut off without a verdict, by a signal.
     pub unfinished: u64,
+    /// That signal's number.
+    pub stopped_by: Option<u8>,
     /// How long it took.
     pub elapsed: Duration,
     /// Whether there were so many that a person wants the counts.

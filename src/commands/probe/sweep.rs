@@ -3,28 +3,38 @@
 //! Owns what is under way: hosts that are looked up, targets whose turn it is, those that wait for another attempt, and
 //! conversations. Must not know sockets or formats. Trade-off: one thread decides everything and is never told what it
 //! did not ask for; lookups and conversations have threads of their own, and wake it when they end.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `task` | a target whose turn has come |
+//! | `hosts` | lookups, and the next target of what is known |
+//! | `ending` | what a deadline or a signal cut off |
+
+mod ending;
+mod hosts;
+mod task;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checks::{Checked, Conversations};
-use super::names::{Located, Names, addresses};
+use super::interrupt::Interrupt;
+use super::names::{Names, addresses};
 use super::report::Report;
 use super::summary::{Statistics, Summary, measure};
-use super::targets::{Spot, Spots, Target};
+use super::targets::{Spots, Target};
 use super::verdict::{Tally, Verdict};
 use super::waiting::{After, Agenda};
 use super::{Plan, Which};
 use crate::connection::dial::{Dialer, Next, Outcome};
-use crate::connection::{Address, Clock, Dial, Endpoint, Error, Kind, Op, Query, Resolved, Transport, Waker, resolve};
+use crate::connection::{Address, Dial, Endpoint, Error, Kind, Op, Transport, Waker};
 use crate::output::Output;
+use hosts::{Asker, Opened};
+use task::Task;
 
 /// When nothing is due and an answer will wake us: any time that is far away.
 const FAR: Duration = Duration::from_secs(3600);
-
-/// As many hosts with nothing to probe are passed over at a time: a network of millions may be excluded.
-const BARREN_MAX: u32 = 1000;
 
 /// How each protocol is dialled.
 pub struct Dials<'p> {
@@ -61,66 +71,6 @@ impl<'p> Dials<'p> {
     }
 }
 
-/// A target whose turn has come, or will come again.
-#[derive(Debug)]
-struct Task {
-    target: Target,
-    located: Located,
-    /// Which of its addresses, where each is a target of its own.
-    only: Option<Address>,
-    /// Which attempt is next or under way, from 1.
-    attempt: u64,
-    /// When this attempt was due.
-    due: Instant,
-    /// When the first began.
-    begun: Instant,
-    /// What the last attempt failed with.
-    last: Option<Arc<Error>>,
-    /// Whether any attempt was as wanted.
-    was_wanted: bool,
-}
-
-impl Task {
-    fn verdict(&self, elapsed: Duration, error: Option<Arc<Error>>) -> Verdict {
-        Verdict {
-            target: self.target.clone(),
-            address: None,
-            local: None,
-            resolve: self.resolve_time(),
-            elapsed,
-            first_byte: None,
-            received: None,
-            attempt: self.attempt,
-            error,
-            is_wanted: false,
-        }
-    }
-
-    fn resolve_time(&self) -> Duration {
-        match &self.located {
-            Ok(resolved) => resolved.elapsed,
-            Err(error) => error.elapsed,
-        }
-    }
-}
-
-/// A host whose addresses are known, and how far its targets have been begun.
-#[derive(Debug)]
-struct Opened {
-    spot: Spot,
-    located: Located,
-    place: u64,
-    /// Which address of the target is next, where each is a target of its own.
-    address: usize,
-}
-
-/// Who waits for a lookup.
-#[derive(Debug)]
-enum Asker {
-    Spot(Spot),
-    Task(Task),
-}
-
 /// Everything that is under way but the connects themselves.
 struct Sweep<'a> {
     plan: &'a Plan,
@@ -152,12 +102,10 @@ pub fn sweep(plan: &Plan, dials: &Dials, output: Output) -> std::io::Result<Summ
     }
     // A single target of a known address needs nobody to wake it, and no descriptor for that.
     let waker = if plan.needs_waker() { dialer.waker() } else { Waker::default() };
-    if plan.is_long() {
-        super::interrupt::stop_on_interrupt(&waker);
-    }
+    let interrupt = if plan.is_long() { Interrupt::stops(&waker) } else { Interrupt::default() };
     let sweep = std::cell::RefCell::new(Sweep::new(plan, dials, &waker, output, begun));
     let cut = dialer.run(|_| sweep.borrow_mut().next(), |task, outcome| sweep.borrow_mut().decided(task, outcome));
-    sweep.into_inner().finish(cut, waker.is_stopped())
+    sweep.into_inner().finish(cut, interrupt.signal())
 }
 
 impl<'a> Sweep<'a> {
@@ -235,104 +183,6 @@ impl<'a> Sweep<'a> {
     /// Whether there may be targets that have not begun.
     fn has_more(&self) -> bool {
         self.issued < self.plan.limit && (!self.opened.is_empty() || self.spots.clone().next().is_some())
-    }
-
-    /// The next target that has not begun yet, if one is known.
-    fn fresh(&mut self) -> Option<Task> {
-        let mut barren = 0;
-        loop {
-            if self.issued >= self.plan.limit {
-                return None;
-            }
-            while let Some(opened) = self.opened.front_mut() {
-                let Some((target, only)) = opened.next(self.plan.which) else {
-                    self.opened.pop_front();
-                    continue;
-                };
-                let located = opened.located.clone();
-                self.issued += 1;
-                self.report.await_verdict(target.index);
-                let now = Instant::now();
-                let task =
-                    Task { target, located, only, attempt: 1, due: now, begun: now, last: None, was_wanted: false };
-                match &task.located {
-                    Ok(_) => return Some(task),
-                    Err(error) => {
-                        let error = error.clone();
-                        self.fail(task, error, None);
-                    }
-                }
-                if self.issued >= self.plan.limit {
-                    return None;
-                }
-            }
-            if self.names.is_busy() {
-                return None;
-            }
-            let spot = self.spots.next()?;
-            barren += 1;
-            self.open(spot);
-            if barren >= BARREN_MAX && self.opened.is_empty() {
-                self.is_searching = true;
-                return None;
-            }
-        }
-    }
-
-    /// Finds out where a host is.
-    fn open(&mut self, spot: Spot) {
-        let Some(target) = spot.target(0) else { return };
-        let query = self.query(&target);
-        if Names::<Asker>::is_needed(&target.endpoint, query.numeric) {
-            self.names.ask(&target.endpoint, query, Asker::Spot(spot));
-            return;
-        }
-        let located = resolve(&target.endpoint, &query).map(Arc::new).map_err(Arc::new);
-        self.opened.push_back(Opened { spot, located, place: 0, address: 0 });
-    }
-
-    fn query(&self, target: &Target) -> Query {
-        let end = self.plan.deadline.map(|deadline| deadline.saturating_sub(self.begun.elapsed()));
-        let timeout = end.map_or(self.plan.timeout, |left| left.min(self.plan.timeout));
-        Query {
-            allowed: self.plan.allowed,
-            transport: self.dials.of(target).transport,
-            numeric: self.plan.is_numeric,
-            timeout: Some(timeout),
-        }
-    }
-
-    /// A lookup has ended.
-    fn located(&mut self, located: &Located, askers: Vec<Asker>) {
-        for asker in askers {
-            match asker {
-                Asker::Spot(spot) => {
-                    let opened = Opened { spot, located: located.clone(), place: 0, address: 0 };
-                    let later = self.opened.partition_point(|other| other.index() < opened.index());
-                    self.opened.insert(later, opened);
-                }
-                Asker::Task(task) => {
-                    let task = Task { located: located.clone(), ..task };
-                    match located {
-                        // Its date has come already.
-                        Ok(_) => self.agenda.enter(task.due, task),
-                        Err(error) => self.fail(task, error.clone(), None),
-                    }
-                }
-            }
-        }
-    }
-
-    /// A task whose date has come. One whose name had no address is looked up again first.
-    fn again(&mut self, mut task: Task) -> Option<Task> {
-        let was_lookup = matches!(&task.located, Err(error) if error.op == Op::Resolve);
-        if was_lookup {
-            let (endpoint, query) = (task.target.endpoint.clone(), self.query(&task.target));
-            task.due = Instant::now();
-            self.names.ask(&endpoint, query, Asker::Task(task));
-            return None;
-        }
-        Some(task)
     }
 
     fn call(&mut self, task: Task) -> Next<'a, Task> {
@@ -460,128 +310,5 @@ impl<'a> Sweep<'a> {
             Asker::Task(_) => None,
         });
         opened.into_iter().chain(waiting).min().unwrap_or(u64::MAX)
-    }
-
-    /// The end: what the deadline or a signal cut off has its verdict or is counted as unfinished.
-    fn finish(mut self, cut: Vec<Task>, is_stopped: bool) -> std::io::Result<Summary> {
-        let mut unfinished = 0;
-        let mut tasks = cut;
-        tasks.extend(self.agenda.abandon());
-        tasks.extend(self.conversations.abandon().into_iter().map(|(task, _)| task));
-        let mut spots: Vec<Spot> = Vec::new();
-        for asker in self.names.abandon() {
-            match asker {
-                Asker::Task(task) => tasks.push(task),
-                Asker::Spot(spot) => spots.push(spot),
-            }
-        }
-        tasks.sort_by_key(|task| task.target.index);
-        if is_stopped {
-            unfinished = tasks.len() as u64 + spots.len() as u64;
-            // Measurements without end are ended so: what was measured counts.
-            if self.plan.rules.count.is_some() {
-                for task in &tasks {
-                    self.tally.close(task.target.index, task.was_wanted, task.last.as_deref());
-                }
-                unfinished = 0;
-            }
-        } else {
-            for task in tasks {
-                self.too_late(task);
-            }
-            spots.sort_by_key(|spot| spot.target(0).map(|target| target.index));
-            for spot in spots {
-                self.never_located(&spot);
-            }
-            self.leave_out();
-        }
-        let summary = Summary {
-            tally: self.tally,
-            statistics: self.statistics,
-            unfinished,
-            elapsed: self.begun.elapsed(),
-            is_worth_telling: self.plan.is_many() || unfinished > 0,
-        };
-        self.report.finish(&summary).map(|()| summary)
-    }
-
-    /// The deadline came before an answer did.
-    fn too_late(&mut self, task: Task) {
-        let place = format!("{} ({})", task.target.endpoint, self.dials.of(&task.target).transport);
-        let mut error = Error::timed_out(Op::Connect, place, task.begun.elapsed(), Clock::Total);
-        if let Some(last) = &task.last {
-            error = error.told(format!("last: {}", last.reason()));
-        } else if task.attempt > 1 {
-            error = error.told("last: it was open");
-        }
-        let verdict = Verdict { address: task.only.clone(), ..task.verdict(error.elapsed, Some(Arc::new(error))) };
-        if self.plan.rules.count.is_some() {
-            measure(&mut self.statistics, &verdict);
-        }
-        self.last_word(&task, verdict);
-    }
-
-    /// The deadline came before the name server did.
-    fn never_located(&mut self, spot: &Spot) {
-        let now = Instant::now();
-        for place in 0.. {
-            let Some(target) = spot.target(place) else { return };
-            let host = format!("{:?}", target.endpoint.to_string());
-            let error = Error::timed_out(Op::Resolve, host, self.begun.elapsed(), Clock::Total);
-            let located = Err(Arc::new(error));
-            self.report.await_verdict(target.index);
-            let task = Task {
-                target,
-                located,
-                only: None,
-                attempt: 1,
-                due: now,
-                begun: self.begun,
-                last: None,
-                was_wanted: false,
-            };
-            if let Err(error) = task.located.clone() {
-                let verdict = task.verdict(Duration::ZERO, Some(error));
-                self.last_word(&task, verdict);
-            }
-        }
-    }
-
-    /// What was not begun is counted, but has no line of its own.
-    fn leave_out(&mut self) {
-        let (_, told) = self.tally.wanted();
-        let limit = self.plan.total().min(self.plan.limit);
-        let ended_early = self.plan.deadline.is_some_and(|deadline| self.begun.elapsed() >= deadline);
-        if ended_early && self.has_more() {
-            let index = self.barrier();
-            let error = Error::timed_out(Op::Connect, "the rest", self.begun.elapsed(), Clock::Total);
-            self.tally.leave_out(index, limit.saturating_sub(told).max(1), &error);
-        }
-    }
-}
-
-impl Opened {
-    /// The index of its next target.
-    fn index(&self) -> u64 {
-        self.spot.target(self.place).map_or(u64::MAX, |target| target.index)
-    }
-
-    /// Its next target, and which address of it if each is a target of its own.
-    fn next(&mut self, which: Which) -> Option<(Target, Option<Address>)> {
-        loop {
-            let target = self.spot.target(self.place)?;
-            let resolved: Option<&Arc<Resolved>> = self.located.as_ref().ok();
-            let Some(resolved) = resolved.filter(|_| which == Which::All) else {
-                self.place += 1;
-                return Some((target, None));
-            };
-            match addresses(resolved, &target.endpoint).get(self.address) {
-                Some(address) => {
-                    self.address += 1;
-                    return Some((target, Some(address.clone())));
-                }
-                None => (self.place, self.address) = (self.place + 1, 0),
-            }
-        }
     }
 }

@@ -125,13 +125,17 @@ fn measurements_have_statistics_of_what_was_open() {
 #[test]
 fn an_interrupt_ends_a_watch_with_its_summary() {
     let server = Server::start("-4 --quiet");
-    for (target, code) in [(server.v4(), 0), ("127.0.0.1:1".to_owned(), 111)] {
+    for (target, signal, code) in [
+        (server.v4(), Signal::Interrupt, 0),
+        (server.v4(), Signal::Terminate, 0),
+        ("127.0.0.1:1".to_owned(), Signal::Interrupt, 111),
+    ] {
         let mut command = Command::new(SOCKKIT);
         command.args(["probe", "--watch", "-i", "10ms", &target]);
         let mut child = Owned(command.stdout(Stdio::piped()).spawn().unwrap());
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.nth(2).is_some());
-        kill(child.0.id(), Signal::Interrupt);
+        kill(child.0.id(), signal);
         let last = lines.last().unwrap();
         assert!(last.contains(" attempts, "), "{last}");
         assert_eq!(child.wait("probe").code(), Some(code));
@@ -140,15 +144,17 @@ fn an_interrupt_ends_a_watch_with_its_summary() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_a_wait_with_its_number() {
-    let mut command = Command::new(SOCKKIT);
-    command.args(["probe", "-v", "--wait", "open", "-i", "10ms", "127.0.0.1:1"]);
-    let mut child = Owned(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.next().is_some());
-    kill(child.0.id(), Signal::Interrupt);
-    assert!(lines.last().unwrap().contains("1 not finished"));
-    assert_eq!(child.wait("probe").code(), Some(130));
+fn a_signal_ends_a_wait_with_its_number() {
+    for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
+        let mut command = Command::new(SOCKKIT);
+        command.args(["probe", "-v", "--wait", "open", "-i", "10ms", "127.0.0.1:1"]);
+        let mut child = Owned(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.next().is_some());
+        kill(child.0.id(), signal);
+        assert!(lines.last().unwrap().contains("1 not finished"));
+        assert_eq!(child.wait("probe").code(), Some(code), "{signal:?}");
+    }
 }
 
 #[cfg(target_os = "linux")]
