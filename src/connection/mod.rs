@@ -14,6 +14,7 @@
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
 //! | `ready`    | sockets on serve's event loop |
+//! | `proxy_protocol` | the PROXY protocol's header, out and in |
 //! | `crowd`    | many sockets watched by one thread, for echo-bench |
 //! | `trace`    | every call as it happens |
 //! | `error`, `errno` | what failed: operation, target, time, errno |
@@ -30,6 +31,7 @@ pub mod errno;
 pub mod error;
 pub mod listen;
 pub mod options;
+pub mod proxy_protocol;
 pub mod ready;
 pub mod resolve;
 pub mod socket;
