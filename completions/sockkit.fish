@@ -104,13 +104,13 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quiet -d 'Say 
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s W -l idle-timeout -d 'Give up when nothing has come or gone for so long [status: 124]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l max-time -d 'Give up after so long, whatever happens [status: 124]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l hash -d 'Tell the hash of what went each way, on stderr' -r -f -a "sha256\t'SHA-256 (FIPS 180-4), as sha256sum prints it'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
-complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l hash -d 'Tell the hash of what went each way, on stderr' -r -f -a "sha256\t'SHA-256 (FIPS 180-4), as sha256sum prints it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
@@ -170,14 +170,14 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-in
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s k -l keep-open -d 'Stay when the peer has finished, until stdin ends'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l progress -d 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s d -l no-stdin -l recv-only -d 'Send nothing: stdin is not read, and there is no half-close'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-only -d 'Drop what the peer sends; done when everything has been acknowledged'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l no-shutdown -d 'Do not half-close at stdin\'s end'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s C -l crlf -d 'End the lines of stdin with CR LF'
-complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s x -l hex -d 'Show what goes each way on stderr, in hexadecimal and as text'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l timestamps -d 'Begin each line on stdout with the time at which it came'
-complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l progress -d 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l raw -d 'Write what the peer sends to a terminal as it is'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s x -l hex -d 'Show what goes each way on stderr, in hexadecimal and as text'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 6 -l ipv6 -d 'IPv6 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'

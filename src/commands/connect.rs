@@ -1,7 +1,8 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
-//! rules are in `relay`, how it ended is told by `verdict`, and
-//! `kept` keeps what came and the hashes, `shown` shows it.
+//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `verdict` tells how it ended, `kept` keeps
+//! what came and the hashes, and `shown` shows it.
 
+mod joining;
 mod kept;
 mod shown;
 mod verdict;
@@ -20,12 +21,11 @@ use crate::connection::{
 };
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
-use crate::relay::{Manner, Relay, Rules, Taps, Traffic};
+use crate::relay::{Relay, Rules, Taps};
 use crate::signals;
-use crate::units::{parse_duration, parse_rate};
+use crate::units::parse_duration;
 
-/// Datagrams have no end: so long after stdin's end the peer may be silent. A round trip to anywhere on Earth fits in.
-const DATAGRAM_QUIT_AFTER: Duration = Duration::from_secs(1);
+pub use joining::{JoiningArgs, PassingArgs};
 
 /// What `connect` was asked for.
 // The help's brackets are no links.
@@ -43,11 +43,6 @@ pub struct Args {
     /// For each address of the name; a lookup may take as long.
     #[arg(short = 'w', long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
-    /// Quit when the peer is silent this long after stdin's end
-    ///
-    /// Streams wait for the peer's end by default; datagrams, which have none, 1 second.
-    #[arg(short = 'q', long, value_name = "DURATION", value_parser = parse_duration)]
-    pub quit_after: Option<Duration>,
     /// Give up when nothing has come or gone for so long [status: 124]
     ///
     /// What a slow peer acknowledges counts, where the system tells it; it may then be an eighth longer.
@@ -63,64 +58,24 @@ pub struct Args {
     /// Without it, connect ends with the peer as soon as stdin is silent.
     #[arg(short = 'k', long, conflicts_with = "no_stdin")]
     pub keep_open: bool,
-    /// Send nothing: stdin is not read, and there is no half-close
-    ///
-    /// `< /dev/null` is another thing: it has an end, and the peer is told.
-    #[arg(short = 'd', long, visible_alias = "recv-only")]
-    pub no_stdin: bool,
-    /// Drop what the peer sends; done when everything has been acknowledged
-    ///
-    /// The peer's system has it then, and perhaps not yet the program. Where the system does not tell (it is SIOCOUTQ on
-    /// Linux), done at the peer's end.
-    #[arg(long, conflicts_with_all = ["no_stdin", "quit_after"])]
-    pub send_only: bool,
-    /// Do not half-close at stdin's end
-    #[arg(long)]
-    pub no_shutdown: bool,
-    /// End the lines of stdin with CR LF
-    ///
-    /// Those that do already stay as they are.
-    #[arg(short = 'C', long)]
-    pub crlf: bool,
-    /// Send line by line, and wait so long before each next line
-    ///
-    /// Each line is one send, or one datagram.
-    #[arg(short = 'i', long, value_name = "DURATION", value_parser = parse_duration)]
-    pub interval: Option<Duration>,
-    /// Send at most so many bytes a second, such as 500K or 1MiB/s
-    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
-    pub rate_limit: Option<u64>,
-    /// Save what the peer sends in FILE as well
-    ///
-    /// The exact bytes; a file that is there is replaced when there is a connection.
-    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output_file: Option<PathBuf>,
     /// Tell the hash of what went each way, on stderr
     #[arg(long, value_name = "HASH")]
     pub hash: Option<Hash>,
-    /// Show what goes each way on stderr, in hexadecimal and as text
-    ///
-    /// Each run of bytes with its direction, > sent and < received, the time since the connection was made, and where in
-    /// its direction it is. Stdout has the peer's bytes all the same: `> /dev/null` leaves the dump alone.
-    #[arg(short = 'x', long, conflicts_with = "json")]
-    pub hex: bool,
-    /// Begin each line on stdout with the time at which it came
-    #[arg(long)]
-    pub timestamps: bool,
     /// Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file
     #[arg(long)]
     pub progress: bool,
-    /// Write what the peer sends to a terminal as it is
-    ///
-    /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
-    #[arg(long)]
-    pub raw: bool,
     /// Half-close at stdin's end: always so (netcat's flag)
     #[arg(short = 'N', hide = true)]
     pub half_close: bool,
     /// Listening is `sockkit serve` (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// How stdin and stdout are joined to the peer.
+    #[command(flatten)]
+    pub joining: JoiningArgs,
+    /// What is shown and kept of the bytes that pass.
+    #[command(flatten)]
+    pub passing: PassingArgs,
     /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -198,11 +153,11 @@ impl Plan {
             timeout: args.connect_timeout,
             max_time: args.max_time,
             rules: rules(args, transport)?,
-            raw: args.raw,
-            output_file: args.output_file.clone(),
+            raw: args.joining.raw,
+            output_file: args.passing.output_file.clone(),
             hash: args.hash,
-            hex: args.hex,
-            timestamps: args.timestamps,
+            hex: args.passing.hex,
+            timestamps: args.joining.timestamps,
             progress: args.progress,
         })
     }
@@ -214,23 +169,14 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
         let words = "-k stays after the peer's end, and datagrams have none: -q 1h waits an hour for their answers";
         return Err(UsageError(words.to_owned()));
     }
-    if args.half_close && args.no_shutdown {
+    if args.half_close && args.joining.no_shutdown {
         return Err(UsageError("-N half-closes at stdin's end, and --no-shutdown does not: leave one out".to_owned()));
     }
-    let traffic = match (args.no_stdin, args.send_only) {
-        (true, _) => Traffic::ReceiveOnly,
-        (_, true) => Traffic::SendOnly,
-        _ => Traffic::BothWays,
-    };
-    let may_be_silent = (!is_stream && traffic == Traffic::BothWays).then_some(DATAGRAM_QUIT_AFTER);
     Ok(Rules {
-        traffic,
-        quit_after: args.quit_after.or(may_be_silent),
         outstays_peer: args.keep_open,
-        keeps_direction: args.no_shutdown,
         idle_timeout: args.idle_timeout,
         deadline: args.max_time.map(|time| Instant::now() + time),
-        manner: Manner { crlf: args.crlf, interval: args.interval, rate_limit: args.rate_limit },
+        ..args.joining.rules(is_stream)
     })
 }
 

@@ -197,32 +197,6 @@ fn quoted(received: &[u8]) -> String {
     format!("{} bytes came: \"{}\"{more}", received.len(), shown.escape_ascii())
 }
 
-/// Reads what is to be sent: `\r`, `\n`, `\t`, `\0`, `\\` and `\xHH` are what they are in C.
-pub fn unescape(text: &str) -> std::result::Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let (byte, left) = match (first, after) {
-            (b'\\', [b'r', left @ ..]) => (b'\r', left),
-            (b'\\', [b'n', left @ ..]) => (b'\n', left),
-            (b'\\', [b't', left @ ..]) => (b'\t', left),
-            (b'\\', [b'0', left @ ..]) => (b'\0', left),
-            (b'\\', [b'\\', left @ ..]) => (b'\\', left),
-            (b'\\', [b'x', high, low, left @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
-                (digit(*high) << 4 | digit(*low), left)
-            }
-            (b'\\', _) => {
-                return Err(format!("a backslash in {text:?} begins nothing: write \\r \\n \\t \\0 \\xHH or \\\\"));
-            }
-            (other, left) => (*other, left),
-        };
-        bytes.push(byte);
-        rest = left;
-    }
-    Ok(bytes)
-}
-
 /// Conversations under way, and those that wait for a thread.
 #[derive(Debug)]
 pub struct Conversations<T> {
@@ -298,26 +272,6 @@ impl<T> Conversations<T> {
                 let error = Some(Error::system(Op::Socket, place, Duration::ZERO, error));
                 let _ = self.sender.send((number, Checked { error, ..Checked::default() }));
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_sent_may_have_escapes() {
-        for (text, expected) in [
-            ("", &b""[..]),
-            ("QUIT\\r\\n", b"QUIT\r\n"),
-            ("\\x00\\xfF\\0\\t\\\\n", b"\x00\xff\0\t\\n"),
-            ("gr\u{fc}n", "gr\u{fc}n".as_bytes()),
-        ] {
-            assert_eq!(unescape(text).as_deref(), Ok(expected), "{text}");
-        }
-        for text in ["\\", "a\\q", "\\x1", "\\xgg"] {
-            assert!(unescape(text).unwrap_err().contains("begins nothing"), "{text}");
         }
     }
 }

@@ -35,7 +35,7 @@ use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
 use regex::bytes::{Regex, RegexBuilder};
 
-use self::checks::{Checks, unescape};
+use self::checks::Checks;
 pub use self::report::Format;
 use self::sweep::{Dials, sweep};
 use self::targets::{Spot, Targets};
@@ -46,7 +46,7 @@ use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
 use crate::connection::{Allowed, Options, Source, Transport, trace};
 use crate::exit::Status;
 use crate::output::Output;
-use crate::units::{Count, parse_duration};
+use crate::units::{Count, parse_duration, unescape};
 
 /// More targets than this are far more often a slip than a wish: at the default timeout that many silent ones take an hour.
 const TARGETS_MAX: u64 = 1_000_000;
