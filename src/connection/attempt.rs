@@ -182,6 +182,13 @@ fn connect_now(socket: &Socket, address: &Address) -> io::Result<()> {
     }
 }
 
+/// Whether this machine has an address to reach another from. A stream's connect says EADDRNOTAVAIL without one, and also
+/// without a free port; a datagram socket has ports of its own.
+pub(super) fn has_own_address(peer: &Address) -> bool {
+    let asked = Socket::new(peer.family(), Transport::Udp, false).and_then(|socket| socket.connect(peer));
+    !asked.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
 /// Whether connect(2) will be decided later. A connect that a signal interrupted goes on as well (POSIX).
 fn in_progress(error: &io::Error) -> bool {
     let name = error.raw_os_error().map(errno::name);

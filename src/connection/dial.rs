@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Flight, Progress};
+use super::attempt::{Flight, Progress, has_own_address};
 use super::options::Options;
 pub use super::watch::Waker;
 use super::watch::Watch;
@@ -313,12 +313,18 @@ impl<'a, T> Dialer<'a, T> {
     fn settle(&mut self, call: usize, index: usize, progress: Progress, done: &mut impl FnMut(T, Outcome)) {
         match progress {
             Progress::Connected(conn, elapsed) => self.connected(call, conn, elapsed, done),
-            Progress::Failed(error) if self.is_scarcity(call, &error) => {
-                // Fewer at a time: then those under way give back what is missing.
-                self.window = self.window.min(self.flights.len().max(1));
-                self.wakes.push((Instant::now() + SCARCITY_DELAY, Wake::TryAgain { call, index }));
-            }
-            Progress::Failed(error) => self.failed(call, index, error, done),
+            Progress::Failed(mut error) => match self.scarce_since(call, index, &error) {
+                Some(begun) if begun.elapsed() < self.timeout => {
+                    // Fewer at a time: then those under way give back what is missing.
+                    self.window = self.window.min(self.flights.len().max(1));
+                    self.wakes.push((Instant::now() + SCARCITY_DELAY, Wake::TryAgain { call, index }));
+                }
+                since => {
+                    // Of what was tried again all the time counts, not only the last try's.
+                    error.elapsed = since.map_or(error.elapsed, |begun| begun.elapsed());
+                    self.failed(call, index, error, done);
+                }
+            },
             Progress::Busy(flight) => {
                 self.wakes.push((Instant::now() + BUSY_DELAY, Wake::AskAgain(Ticket { flight, call, index })));
             }
@@ -335,18 +341,21 @@ impl<'a, T> Dialer<'a, T> {
         }
     }
 
-    /// Whether an attempt failed only because too many are under way, or for a moment, and its call still has time.
-    fn is_scarcity(&self, call: usize, error: &Error) -> bool {
-        let is_scarce = match error.kind() {
-            Kind::Exhausted => true,
-            Kind::AddressNotAvailable => error.op == Op::Connect,
+    /// Where an attempt failed only because too many are under way, or for a moment: when its call began.
+    fn scarce_since(&self, call: usize, index: usize, error: &Error) -> Option<Instant> {
+        let call = self.calls.get(&call)?;
+        let source = call.plan.source;
+        let is_scarce = match (error.kind(), &error.op) {
+            (Kind::Exhausted, _) => true,
+            // No port was free; unless it is an address that is missing, which no waiting brings.
+            (Kind::AddressNotAvailable, Op::Connect) => {
+                source.address.is_none() && has_own_address(&call.attempts[index].address)
+            }
+            // The same, where the address was chosen and the port was not.
+            (Kind::AddressInUse, Op::Bind) => source.address.is_some() && source.port == 0,
             _ => false,
         };
-        let may_repeat = |call: &Call<T>| {
-            let has_choice = error.kind() == Kind::Exhausted || call.plan.source.address.is_none();
-            has_choice && call.begun.elapsed() < self.timeout
-        };
-        is_scarce && self.calls.get(&call).is_some_and(may_repeat)
+        is_scarce.then_some(call.begun)
     }
 
     /// The call has its connection. Its other attempts are closed undecided.

@@ -7,7 +7,51 @@
 //! - `command`: what is run after it
 //! - `datagrams`: UDP
 //! - `sweep`: thousands of ports, few descriptors
+//! - `names`: lookups beside each other
+//! - `scarcity`: what runs out on this side
+//! - `terminal`: columns and progress for people
 //! - `reasons`: each cause of failure, provoked in a network of its own
+//!
+//! What people complain of in tools of this kind, each with the test that it is not so here:
+//!
+//! | complaint | test |
+//! |---|---|
+//! | a failure exits with 0 | `an_open_and_a_closed_port` |
+//! | silence and refusal look alike | `reasons::a_packet_filters_answers_are_told_apart` |
+//! | at which step it failed, nobody says | `formats::ndjson_has_the_documented_fields_and_a_summary` |
+//! | it hangs for minutes | `linux::silence_is_a_timeout_that_names_its_clock_and_keeps_it` |
+//! | a lookup hangs, whatever the timeout | `waiting::linux::a_deadline_cuts_a_lookup_that_hangs` |
+//! | each netcat has other flags | `netcats_form_probes_several_ports_of_one_host` |
+//! | timeout(1) differs, and is needed | `waiting::a_deadline_is_kept_and_tells_the_last_reason` |
+//! | the command runs although the wait failed | `command::a_command_is_run_only_on_success` |
+//! | signals, stdin and status of the command are lost | `command::a_command_is_the_same_process_and_gets_its_signals` |
+//! | localhost is `::1` first, and the server at 127.0.0.1 | `linux::of_several_addresses_the_one_that_answers_is_told` |
+//! | one dead address fails the name | `linux::an_address_that_is_silent_does_not_hold_up_the_next` |
+//! | no way to check each address | `targets::each_address_of_a_name_can_be_a_target` |
+//! | a name that is not there yet ends the wait | `waiting::linux::a_name_that_appears_is_found_while_waiting` |
+//! | any error passes for closed | `waiting::a_wait_for_closed_takes_only_a_refusal` |
+//! | a wait has one target | `waiting::a_wait_is_for_all_its_targets` |
+//! | no retries, no deadline over all | `waiting::a_failed_target_is_tried_as_often_as_it_is_asked_for` |
+//! | a wait is a loop in the shell | `waiting::a_wait_ends_when_somebody_listens` |
+//! | long timeouts are cut, short ones ignored | `linux::silence_is_a_timeout_that_names_its_clock_and_keeps_it` |
+//! | open, and nobody behind it | `checks::a_port_must_stay_open_for_as_long_as_it_is_asked_to` |
+//! | the server logs an error for each probe | `checks::a_server_sees_an_orderly_end_unless_it_is_told_otherwise` |
+//! | probes leave TIME_WAIT behind | the same, with `--linger 0` |
+//! | ports that are open only to themselves | `linux::a_connection_to_oneself_is_refused_and_gives_the_port_back` |
+//! | too many open files | `sweep::few_descriptors_make_a_sweep_slow_and_never_wrong` |
+//! | at a high rate open ports get lost | `scarcity::a_sweep_that_meets_scarcity_is_slower_and_not_wrong` |
+//! | what fails on this side is called closed | `scarcity::what_stays_away_is_a_local_error_and_never_closed` |
+//! | a filtered host takes for ever | `sweep::a_thousand_silent_ports_take_one_timeout` |
+//! | UDP always succeeds | `datagrams::a_port_that_answers_is_open_and_one_that_is_silent_is_not_known` |
+//! | Windows calls a closed port filtered | `an_open_and_a_closed_port`, there |
+//! | not in the DNS and down are one status | `linux::a_name_that_is_not_found_differs_from_a_lookup_that_failed` |
+//! | no status for any of several | `targets::a_range_needs_one_open_port_and_a_list_needs_all` |
+//! | JSON is partial | `each_format_says_the_same` |
+//! | no statistics when all failed, or failures in the mean | `waiting::measurements_have_statistics_of_what_was_open` |
+//! | a scan that was cut short looks complete | `sweep::a_deadline_counts_what_it_left_out` |
+//! | a reset after the accept is closed, two times of three | `a_port_that_accepts_and_resets_is_open_every_time` |
+//! | a full unix queue is open, or hangs | `linux::a_unix_socket_with_a_full_queue_is_busy_until_the_timeout` |
+//! | port 70000 is port 4464 | `targets::targets_that_cannot_be_meant_are_usage_errors` |
 
 mod checks;
 #[cfg(unix)]
@@ -15,10 +59,16 @@ mod command;
 mod datagrams;
 mod formats;
 #[cfg(target_os = "linux")]
+mod names;
+#[cfg(target_os = "linux")]
 mod reasons;
+#[cfg(target_os = "linux")]
+mod scarcity;
 #[cfg(target_os = "linux")]
 mod sweep;
 mod targets;
+#[cfg(target_os = "linux")]
+mod terminal;
 #[cfg(unix)]
 mod waiting;
 
@@ -41,6 +91,21 @@ fn probe<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> Run {
 fn records(stdout: &[u8]) -> Vec<Value> {
     let text = String::from_utf8(stdout.to_vec()).expect("JSON is UTF-8");
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+}
+
+#[test]
+fn the_table_of_complaints_names_tests_that_are_there() {
+    let sources: String = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/probe"))
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .chain([include_str!("probe.rs").to_owned()])
+        .collect();
+    let rows = include_str!("probe.rs").lines().filter_map(|line| line.strip_prefix("//! | ")?.split(" | `").nth(1));
+    let names: Vec<&str> = rows.map(|cell| cell.split('`').next().unwrap().rsplit("::").next().unwrap()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}() {{")), "{name}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use self::checks::Checks;
 pub use self::report::Format;
 use self::sweep::{Dials, sweep};
-use self::targets::{Spot, Targets};
+use self::targets::Targets;
 pub use self::waiting::Goal;
 use self::waiting::Rules;
 use crate::cli::{Long, LookupArgs, OutputArgs, SourceArgs, TransportArgs, UsageError};
@@ -382,11 +382,11 @@ impl Plan {
         self.is_long() || self.checks.is_any() || self.targets.has_names(self.is_numeric)
     }
 
-    /// The columns that the longest target takes, where there are few.
+    /// The columns that the longest target takes; of very many hosts, that of the first of them.
     fn width(&self) -> usize {
-        let places = |spot: Spot| (0..).map_while(move |place| spot.target(place));
-        let targets = self.targets.spots().take(MANY as usize).flat_map(places).take(MANY as usize);
-        targets.map(|target| target.to_string().chars().count()).max().unwrap_or(0)
+        /// As many are looked at in a millisecond.
+        const HOSTS_MAX: usize = 4096;
+        self.targets.spots().take(HOSTS_MAX).map(|spot| spot.width()).max().unwrap_or(0)
     }
 }
 

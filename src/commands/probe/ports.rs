@@ -31,6 +31,11 @@ impl Ports {
         self.0.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
     }
 
+    /// The highest.
+    pub fn highest(&self) -> Option<u16> {
+        self.0.iter().map(|(_, last)| *last).max()
+    }
+
     /// The port at a place of the order; none beyond the end.
     pub fn at(&self, mut place: u64) -> Option<u16> {
         for (first, last) in &self.0 {

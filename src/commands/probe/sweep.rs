@@ -112,9 +112,7 @@ impl<'a> Sweep<'a> {
     fn new(plan: &'a Plan, dials: &'a Dials<'a>, waker: &Waker, output: Output, begun: Instant) -> Sweep<'a> {
         let total = plan.total();
         let mut report = Report::new(plan.format, output, plan.only_open, total, plan.is_many());
-        if !plan.is_many() {
-            report.align(plan.width());
-        }
+        report.align(|| plan.width());
         Sweep {
             plan,
             dials,

@@ -97,12 +97,24 @@ pub struct Spot {
 impl Spot {
     /// What is probed there, by its place in the order.
     pub fn target(&self, place: u64) -> Option<Target> {
-        let port = match &self.wanted {
-            Wanted::Ports(ports) => Some(Port::Number(ports.at(place)?)),
-            Wanted::Service(name) if place == 0 => Some(Port::Service(name.clone())),
-            Wanted::Itself if place == 0 => None,
-            Wanted::Service(_) | Wanted::Itself => return None,
+        match &self.wanted {
+            Wanted::Ports(ports) => self.target_at(place, Some(Port::Number(ports.at(place)?))),
+            Wanted::Service(name) if place == 0 => self.target_at(place, Some(Port::Service(name.clone()))),
+            Wanted::Itself if place == 0 => self.target_at(place, None),
+            Wanted::Service(_) | Wanted::Itself => None,
+        }
+    }
+
+    /// The columns that its longest target takes.
+    pub fn width(&self) -> usize {
+        let longest = match &self.wanted {
+            Wanted::Ports(ports) => self.target_at(0, ports.highest().map(Port::Number)),
+            _ => self.target(0),
         };
+        longest.map_or(0, |target| target.to_string().chars().count())
+    }
+
+    fn target_at(&self, place: u64, port: Option<Port>) -> Option<Target> {
         let endpoint = match (&self.host, port, &self.unix) {
             (Some(host), Some(port), _) => Endpoint::Inet { host: host.clone(), port },
             (_, _, Some(name)) => Endpoint::Unix(name.clone()),

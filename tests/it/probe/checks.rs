@@ -1,6 +1,6 @@
 //! What a connection must do to count as open.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -56,6 +56,16 @@ fn a_port_must_stay_open_for_as_long_as_it_is_asked_to() {
         assert!(finished.code == 204 && text.contains(" check failed after "), "{text}");
         peer.finish();
     }
+}
+
+#[test]
+fn a_server_sees_an_orderly_end_unless_it_is_told_otherwise() {
+    let peer = Peer::start(Place::Tcp, |socket| read_to_end(&socket));
+    Run::sockkit("probe").args([&peer.address]).stdout("127.0.0.1:PORT open TIME\n").check();
+    assert_eq!(peer.finish(), b"");
+    let peer = Peer::start(Place::Tcp, |mut socket| socket.read(&mut [0; 1]).map_err(|error| error.kind()));
+    Run::sockkit("probe --linger 0").args([&peer.address]).stdout("127.0.0.1:PORT open TIME\n").check();
+    assert_eq!(peer.finish(), Err(std::io::ErrorKind::ConnectionReset), "and leaves no TIME_WAIT behind");
 }
 
 #[test]

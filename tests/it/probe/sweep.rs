@@ -78,4 +78,9 @@ fn a_deadline_counts_what_it_left_out() {
     let finished = crate::harness::Run::sockkit("probe --open --rate 100 --deadline 200ms 127.0.0.1:1-65535").finish();
     assert_eq!(finished.code, 111, "the first that failed was refused");
     assert!(finished.stderr.contains(" not tried\n"), "{}", finished.stderr);
+    let words = "probe -o ndjson --rate 100 --deadline 200ms 127.0.0.1:1-65535";
+    let text = String::from_utf8(crate::harness::Run::sockkit(words).finish().stdout).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["complete"], &summary["total"]), (&false.into(), &65535.into()));
+    assert_eq!(summary["not_tried"].as_u64().unwrap() as usize, 65536 - text.lines().count());
 }

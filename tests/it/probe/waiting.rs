@@ -53,6 +53,22 @@ fn a_wait_ends_when_somebody_listens() {
 }
 
 #[test]
+fn a_wait_is_for_all_its_targets() {
+    let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let (here, absent) = (first.local_addr().unwrap().to_string(), second.local_addr().unwrap());
+    drop(second);
+    let mut command = Command::new(SOCKKIT);
+    command.args(["probe", "-v", "--wait", "open", "-i", "10ms", "--deadline", "50s", &here, &absent.to_string()]);
+    let mut child = Owned(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut attempts = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(attempts.by_ref().filter(|line| line.contains("ECONNREFUSED")).nth(2).is_some(), "one is not enough");
+    let _second = TcpListener::bind(absent).unwrap();
+    assert!(child.wait("probe").success());
+    Run::sockkit(&format!("probe --quiet --wait open --deadline 200ms {here} 127.0.0.1:1")).code(110).check();
+    Run::sockkit(&format!("probe --quiet --wait open --deadline 200ms --require any {here} 127.0.0.1:1")).check();
+}
+
+#[test]
 fn a_wait_for_closed_takes_only_a_refusal() {
     let server = Server::start("-4 --quiet");
     let open = server.v4();

@@ -94,9 +94,9 @@ impl Report {
     }
 
     /// Whether lines are worth aligning: a person reads them, no program does.
-    pub fn align(&mut self, width: usize) {
+    pub fn align(&mut self, width: impl FnOnce() -> usize) {
         if self.format == Format::Text && self.output.is_read_by_a_person() {
-            self.width = width;
+            self.width = width();
         }
     }
 
