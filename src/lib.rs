@@ -8,6 +8,7 @@
 //! | `commands/serve`, `connect`, `probe`, `echo_bench` | each makes a plan of its arguments, then carries it out |
 //! | `connection/` | sockets: endpoints, options, dial, listen, send, receive, trace, errors |
 //! | `relay` | two byte streams joined, and the half-close rules |
+//! | `record` | sessions written down, and read back |
 //! | `base64` | bytes as text |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
@@ -49,6 +50,7 @@ pub mod exit;
 pub mod histogram;
 pub mod network;
 pub mod output;
+pub mod record;
 pub mod relay;
 pub mod signals;
 pub mod units;

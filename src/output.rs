@@ -339,7 +339,7 @@ pub fn for_terminal(bytes: &[u8]) -> String {
 }
 
 /// Control characters, and the invisible ones that reorder or hide text (Unicode TR 36 section 2.10).
-fn drives_terminal(character: char) -> bool {
+pub fn drives_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -68,6 +68,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 4] = [Transport::Tcp, Transport::Udp, Transport::UnixStream, Transport::UnixDatagram];
+
     /// Whether it carries a stream of bytes (and not single messages).
     pub fn is_stream(self) -> bool {
         matches!(self, Transport::Tcp | Transport::UnixStream)

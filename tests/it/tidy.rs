@@ -125,8 +125,8 @@ const RULES: [Rule; 13] = [
     },
 ];
 
-/// Setters that are no setsockopt(2): a flag of the descriptor, and a progress bar's.
-const NO_OPTIONS: &str = r"\.set_((non)?blocking|reply_timeout|message|position|style|length)\(";
+/// Setters that are no setsockopt(2): a flag of the descriptor, a progress bar's, and a file's.
+const NO_OPTIONS: &str = r"\.set_((non)?blocking|reply_timeout|message|position|style|length|len|permissions)\(";
 
 impl Rule {
     /// The lines that break the rule, each with its place.
