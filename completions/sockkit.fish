@@ -111,6 +111,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-af
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s e -l exec -d 'Run PROGRAM, and let it talk to the peer; its arguments come after --' -r -f -a "(__fish_complete_command)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s c -l sh-exec -d 'The same with a shell\'s command' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

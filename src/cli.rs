@@ -18,6 +18,7 @@ use crate::connection::trace::Form;
 use crate::connection::{Allowed, Endpoint, Query, Role, Source, Transport};
 use crate::exit::{self, Status};
 use crate::output::{Output, Trace, Verbosity};
+use crate::program::Program;
 
 /// clap's own colours, with the headings that man pages have.
 const STYLES: Styles = Styles::styled()
@@ -264,6 +265,46 @@ impl SourceArgs {
             Endpoint::Unix(name) => Ok(Source { path: Some(name), ..Source::default() }),
             Endpoint::Inet { .. } => Err(UsageError(format!("-s \"{path}\" is not a path"))),
         }
+    }
+}
+
+/// A program that talks to the peer: the same in serve and connect.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProgramArgs {
+    /// Run PROGRAM, and let it talk to the peer; its arguments come after --
+    ///
+    /// No shell is in between. The socket is its stdin and stdout, and UCSPI's variables (PROTO, TCPREMOTEIP, TCPREMOTEPORT,
+    /// TCPLOCALIP, TCPLOCALPORT, or UNIXREMOTEPATH and UNIXLOCALPATH) say who is there. When it has ended, whatever it left
+    /// running is ended as well.
+    #[arg(short = 'e', long, value_name = "PROGRAM", value_hint = ValueHint::CommandName, group = "program")]
+    pub exec: Option<OsString>,
+    /// The same with a shell's command
+    ///
+    /// What comes after -- is $1 and so on.
+    #[arg(short = 'c', long, value_name = "COMMAND", value_hint = ValueHint::CommandString, group = "program")]
+    pub sh_exec: Option<OsString>,
+    /// The arguments of the program that -e or -c runs
+    #[arg(last = true, value_name = "ARGUMENT", requires = "program", value_hint = ValueHint::Other)]
+    pub arguments: Vec<OsString>,
+}
+
+impl ProgramArgs {
+    /// Whether there is one.
+    pub fn is_any(&self) -> bool {
+        self.exec.is_some() || self.sh_exec.is_some()
+    }
+
+    /// The program, if there is one.
+    pub fn program(&self) -> Result<Option<Program>, UsageError> {
+        let (flag, program) = match (&self.exec, &self.sh_exec) {
+            (Some(name), _) => ("-e", Program::new(name.clone(), &self.arguments)),
+            (_, Some(command)) => ("-c", Program::of_shell(command.clone(), &self.arguments)),
+            _ => return Ok(None),
+        };
+        if !cfg!(feature = "exec") {
+            return Err(UsageError(format!("{flag} runs a program, and this sockkit was built without `exec`")));
+        }
+        Ok(Some(program))
     }
 }
 

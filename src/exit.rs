@@ -3,7 +3,8 @@
 //! Owns the numbers. Must not know how an error came about: it is given a kind and answers with a status.
 
 use std::fmt::Write as _;
-use std::process::ExitCode;
+use std::io;
+use std::process::{ExitCode, ExitStatus};
 
 use crate::connection::{Error, Kind, errno};
 
@@ -34,6 +35,8 @@ pub enum Status {
     Signal(u8),
     /// `probe`: the errno, or a number from 200 for what has none.
     Errno(u8),
+    /// Of a program that was run: its own, or why it could not be run.
+    Program(u8),
 }
 
 /// What the help prints and the README repeats.
@@ -55,6 +58,11 @@ const NAME_NOT_FOUND: u8 = 200;
 const LOOKUP_FAILED: u8 = 201;
 const CHECK_FAILED: u8 = 204;
 
+/// As env(1) and timeout(1) have it: the program was found, but cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// And: it was not found.
+const NOT_FOUND: u8 = 127;
+
 /// Winsock's numbers are BSD's plus this.
 const WINSOCK_BASE: i32 = 10_000;
 
@@ -73,8 +81,23 @@ impl Status {
             Status::TimedOut => 124,
             Status::Bug => 125,
             Status::Signal(number) => 128 + number,
-            Status::Errno(number) => number,
+            Status::Errno(number) | Status::Program(number) => number,
         }
+    }
+
+    /// Of a program that has ended: its own; 128 and the number of the signal that ended it. Windows' statuses have 32 bits:
+    /// what does not fit is a failure all the same.
+    pub fn of_program(status: ExitStatus) -> Status {
+        #[cfg(unix)]
+        if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+            return Status::Program(128 | u8::try_from(signal).unwrap_or(0));
+        }
+        Status::Program(u8::try_from(status.code().unwrap_or(1)).unwrap_or(u8::MAX))
+    }
+
+    /// Of a program that could not be run.
+    pub fn of_not_run(failure: &io::Error) -> Status {
+        Status::Program(if failure.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
     }
 
     /// The class of an error.
@@ -120,6 +143,7 @@ pub fn help() -> String {
     for (number, meaning) in TABLE {
         let _ = writeln!(text, "  {number:>3}  {meaning}");
     }
+    text.push_str("  126, 127  the program to run cannot be run, is not there; one that ran has its own status\n");
     text.push_str("  130, 143  ended by SIGINT, SIGTERM (serve: by a second one)");
     text
 }

@@ -10,6 +10,7 @@
 //! | `relay` | two byte streams joined, and the half-close rules |
 //! | `record` | sessions written down, and read back |
 //! | `base64` | bytes as text |
+//! | `program` | a program that talks to a peer |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
@@ -51,6 +52,7 @@ pub mod histogram;
 pub mod network;
 pub mod output;
 pub mod record;
+pub mod program;
 pub mod relay;
 pub mod signals;
 pub mod units;
@@ -106,6 +108,10 @@ fn report(error: &anyhow::Error, output: Output) -> Status {
     if let Some(failure) = error.downcast_ref::<connection::Error>() {
         output.error(format_args!("{error:#}"), failure.hint());
         return Status::of(failure.kind());
+    }
+    if let Some(not_run) = error.downcast_ref::<program::NotRun>() {
+        output.error(not_run, not_run.hint());
+        return Status::of_not_run(&not_run.failure);
     }
     if error.is::<UsageError>() {
         output.error(error, None);

@@ -21,6 +21,8 @@
 //! | the peer resets | any | failed, with what was not acknowledged; a send under way fails first |
 //! | a send fails | on a stream | take what still comes, then failed |
 //! | the output fails | any | failed |
+//! | the output takes no more | the input has ended | the peer has a moment to finish, then done |
+//! | the output takes no more | the input flows | go on until it ends |
 //! | nothing comes or goes | with `idle_timeout` | timed out |
 //! | `deadline` | any | timed out |
 //! | somebody stops it | any | stopped, at once |
@@ -46,6 +48,10 @@ const BLOCK_BYTES: usize = 256 * 1024;
 
 /// The largest UDP payload over IPv4: what one read of the input may put into one datagram.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// How long the peer may take to finish once the input and the output have ended: a close with unread input would be a reset,
+/// and could take from the peer what it has not read. A round trip to anywhere on Earth fits in.
+pub const LEAVE_TAKING: Duration = Duration::from_secs(1);
 
 /// Which directions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +106,8 @@ pub enum Ended {
     PeerSilent,
     /// Sending only: everything was sent, and acknowledged where there are acknowledgements.
     Sent,
+    /// The input and the output have ended, and the peer has not.
+    EndsFinished,
     /// A clock ran out.
     TimedOut(Clock),
     /// Somebody stopped it, by a signal of this number.
@@ -110,6 +118,13 @@ pub enum Ended {
     InputFailed(io::Error),
     /// The output could not be written.
     OutputFailed(io::Error),
+}
+
+impl Ended {
+    /// Whether it came to an end by itself.
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Ended::PeerFinished | Ended::PeerSilent | Ended::Sent | Ended::EndsFinished)
+    }
 }
 
 /// What was relayed, and how it ended.
@@ -142,6 +157,7 @@ enum Event {
     PeerFinished,
     PeerFailed(Error),
     OutputFailed(io::Error),
+    OutputEnded,
     Stopped(u8),
 }
 
@@ -199,12 +215,19 @@ pub struct Relay {
 }
 
 /// Ends a relay from outside.
+#[derive(Clone)]
 pub struct Stopper(Sender<Event>);
 
 impl Stopper {
     /// Ends it, because of a signal of this number; whether it was still there to be ended.
     pub fn stop(&self, signal: u8) -> bool {
         self.0.send(Event::Stopped(signal)).is_ok()
+    }
+
+    /// Says that nobody reads the output any more.
+    pub fn end_output(&self) {
+        // A relay that is over needs no word.
+        let _ = self.0.send(Event::OutputEnded);
     }
 }
 

@@ -1,7 +1,8 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
-//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `verdict` tells how it ended, `kept` keeps
-//! what came and the hashes, and `shown` shows it.
+//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `executed` puts a program in the user's
+//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, and `shown` shows it.
 
+mod executed;
 mod joining;
 mod kept;
 mod shown;
@@ -15,15 +16,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
 
-use crate::cli::{LookupArgs, OutputArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::{
     Attempt, Clock, Conn, Dial, Dialed, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
 };
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
+use crate::program::{self, Program};
 use crate::relay::{Relay, Rules, Taps};
 use crate::signals;
 use crate::units::parse_duration;
+use executed::Piped;
 
 pub use joining::{JoiningArgs, PassingArgs};
 
@@ -76,6 +79,9 @@ pub struct Args {
     /// What is shown and kept of the bytes that pass.
     #[command(flatten)]
     pub passing: PassingArgs,
+    /// A program in the user's place.
+    #[command(flatten)]
+    pub program: ProgramArgs,
     /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -125,6 +131,9 @@ struct Plan {
     timeout: Duration,
     max_time: Option<Duration>,
     rules: Rules,
+    program: Option<Program>,
+    /// Whether the program can have the socket itself.
+    hands_over: bool,
     raw: bool,
     output_file: Option<PathBuf>,
     hash: Option<Hash>,
@@ -153,6 +162,8 @@ impl Plan {
             timeout: args.connect_timeout,
             max_time: args.max_time,
             rules: rules(args, transport)?,
+            program: executed::program_of(args)?,
+            hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
             raw: args.joining.raw,
             output_file: args.passing.output_file.clone(),
             hash: args.hash,
@@ -173,7 +184,8 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
         return Err(UsageError("-N half-closes at stdin's end, and --no-shutdown does not: leave one out".to_owned()));
     }
     Ok(Rules {
-        outstays_peer: args.keep_open,
+        // A program may have something to say to the peer's end.
+        outstays_peer: args.keep_open || args.program.is_any(),
         idle_timeout: args.idle_timeout,
         deadline: args.max_time.map(|time| Instant::now() + time),
         ..args.joining.rules(is_stream)
@@ -184,19 +196,30 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Arc::new(Plan::from_args(args)?);
     let conn = Arc::new(connected(&plan, output)?);
+    if let Some(program) = plan.program.as_ref().filter(|_| plan.hands_over) {
+        return executed::hand_over(program, conn, plan.rules.deadline, output);
+    }
     let relay = Relay::new(conn.clone(), plan.rules);
     let stopper = relay.stopper();
-    signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
-    let input = bulk_stdin().context("open stdin")?;
-    let printer = bulk_stdout(plan.raw).context("open stdout")?;
-    let printer = if plan.timestamps { stamped(printer) } else { printer };
+    let (program, input, printer) = match &plan.program {
+        Some(program) => {
+            let (running, pipes) = Piped::start(program, &conn, stopper)?;
+            (Some(running), pipes.input, pipes.output)
+        }
+        None => {
+            signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
+            let printer = bulk_stdout(plan.raw).context("open stdout")?;
+            (None, bulk_stdin().context("open stdin")?, if plan.timestamps { stamped(printer) } else { printer })
+        }
+    };
     let (printer, file) = kept::save(printer, plan.output_file.as_deref())?;
     let mut taps = Taps::default();
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
         shown::dump(&mut taps, output);
     }
-    let bar = plan.progress.then(|| output.transfer(stdin_length_bytes())).flatten();
+    let length = || if program.is_some() { None } else { stdin_length_bytes() };
+    let bar = plan.progress.then(|| output.transfer(length())).flatten();
     if let Some(bar) = &bar {
         shown::count(&mut taps, bar);
     }
@@ -204,8 +227,14 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    verdict::tell(&conn, &outcome, hashes.map(|hashes| hashes.finish()), output);
-    verdict::judge(outcome, &conn, &file)
+    let ended = program.map(|program| program.finish(&outcome.ended, plan.rules.deadline)).transpose()?;
+    let digests = hashes.map(|hashes| hashes.finish());
+    verdict::tell(&conn, &outcome, ended.map(|ended| ended.status), digests, output);
+    let status = verdict::judge(outcome, &conn, &file);
+    match ended {
+        Some(ended) => ended.judge(status, &conn),
+        None => status,
+    }
 }
 
 /// The connection, unless `--max-time` has passed before there is one.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use super::{Ended, Event, Progress, Rules, Traffic};
+use super::{Ended, Event, LEAVE_TAKING, Progress, Rules, Traffic};
 use crate::connection::{Clock, Conn, Kind, Op, Transport};
 
 /// An input that has given nothing for so long when the peer finishes is silent. A pipe that flows pauses for microseconds.
@@ -27,6 +27,8 @@ enum Due {
     Finish,
     /// The peer has been silent after the input's end.
     Quit,
+    /// The peer has had its moment to finish.
+    Leave,
     /// Look at the send queue.
     LookAtQueue,
     /// Look whether anything came or went.
@@ -44,6 +46,8 @@ pub(super) struct Supervisor<'a> {
     /// Whether it was its end.
     input_ended: bool,
     peer_finished: bool,
+    /// When the output took no more.
+    output_over: Option<Instant>,
     /// Why what the input still gives cannot be sent.
     failed: Option<Ended>,
     /// When the send queue is to be looked at, if that decides.
@@ -64,6 +68,7 @@ impl Supervisor<'_> {
             input_over: (rules.traffic == Traffic::ReceiveOnly).then_some(begun),
             input_ended: false,
             peer_finished: false,
+            output_over: None,
             failed: None,
             queue_look: None,
             idle_look: rules.idle_timeout.map(|timeout| begun + timeout / IDLE_LOOKS),
@@ -127,6 +132,7 @@ impl Supervisor<'_> {
                 self.peer_finished = true;
                 self.queue_look = None;
             }
+            Event::OutputEnded => self.output_over = Some(Instant::now()),
             Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
             Event::Stopped(signal) => return Some(Ended::Stopped(signal)),
         }
@@ -174,6 +180,7 @@ impl Supervisor<'_> {
         let clocks = [
             (self.until_finish(), Due::Finish),
             (self.until_quit(), Due::Quit),
+            (self.until_leave(), Due::Leave),
             (until(self.queue_look), Due::LookAtQueue),
             (until(self.idle_look), Due::LookForIdleness),
             (until(self.rules.deadline), Due::GiveUp),
@@ -199,6 +206,7 @@ impl Supervisor<'_> {
             Due::Finish if self.rules.traffic == Traffic::SendOnly => self.look_at_queue(),
             Due::Finish => Some(Ended::PeerFinished),
             Due::Quit => Some(Ended::PeerSilent),
+            Due::Leave => Some(Ended::EndsFinished),
             Due::LookAtQueue => self.look_at_queue(),
             Due::LookForIdleness => self.look_for_idleness(),
             Due::GiveUp => Some(Ended::TimedOut(Clock::Total)),
@@ -221,5 +229,11 @@ impl Supervisor<'_> {
         }
         // An answer to the last of the input cannot have come before it was sent.
         Some(quit_after.saturating_sub(self.progress.peer.lasts().min(input_over.elapsed())))
+    }
+
+    /// How long the peer may still take to finish, now that nobody on this side has or wants anything.
+    fn until_leave(&self) -> Option<Duration> {
+        let (output_over, input_over) = self.output_over.zip(self.input_over)?;
+        Some(LEAVE_TAKING.saturating_sub(output_over.max(input_over).elapsed()))
     }
 }

@@ -1,6 +1,8 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
 
 mod people;
+#[cfg(all(unix, feature = "exec"))]
+mod programs;
 
 use std::io::{Read, Write};
 

@@ -399,8 +399,14 @@ impl Running {
     /// `sockkit` with these words.
     #[track_caller]
     pub fn sockkit(words: &str) -> Running {
+        Running::sockkit_with(words, &[])
+    }
+
+    /// `sockkit` with these words, and more that are not split.
+    #[track_caller]
+    pub fn sockkit_with(words: &str, more: &[&str]) -> Running {
         let mut command = Command::new(SOCKKIT);
-        command.args(words.split_whitespace()).env_remove("NO_COLOR").env("LC_ALL", "C");
+        command.args(words.split_whitespace()).args(more).env_remove("NO_COLOR").env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Owned(command.spawn().unwrap_or_else(|error| panic!("sockkit {words}: {error}")));
         let stderr = collect(child.0.stderr.take().expect("stderr is a pipe"));

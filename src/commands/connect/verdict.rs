@@ -20,22 +20,58 @@ struct Verdict<'a> {
     peer: String,
     local: String,
     how: &'a str,
-    received_bytes: u64,
-    sent_bytes: u64,
+    received_bytes: Option<u64>,
+    sent_bytes: Option<u64>,
     unacknowledged_bytes: Option<u64>,
     input_ended: bool,
     elapsed_ms: f64,
     tcp_info: Option<TcpInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program_status: Option<u8>,
     #[serde(flatten)]
     digests: Option<Digests>,
 }
 
+/// The end of a program that had the socket itself: only the system knows what went each way.
+pub fn tell_handed_over(conn: &Conn, status: Status, output: Output) {
+    let number = status.number();
+    let text = format!(
+        "{conn} closed, the program having ended with status {number}, after {}{}",
+        Elapsed(conn.age()),
+        round_trip(conn),
+    );
+    let verdict = Verdict {
+        schema: SCHEMA,
+        event: "closed",
+        peer: conn.peer().to_string(),
+        local: conn.local().to_string(),
+        how: "program_ended",
+        received_bytes: None,
+        sent_bytes: None,
+        unacknowledged_bytes: conn.unacknowledged_bytes(),
+        input_ended: true,
+        elapsed_ms: milliseconds(conn.age()),
+        tcp_info: conn.info(),
+        program_status: Some(number),
+        digests: None,
+    };
+    output.verdict(&verdict, text);
+}
+
+/// What the system knows of the connection, at the end of a line.
+fn round_trip(conn: &Conn) -> String {
+    conn.info().map_or(String::new(), |info| {
+        format!("; rtt {} µs, {} segments sent again", info.rtt_us, info.retransmitted_segments)
+    })
+}
+
 /// Who ended it, how, and what went each way.
-pub fn tell(conn: &Conn, outcome: &Outcome, digests: Option<Digests>, output: Output) {
+pub fn tell(conn: &Conn, outcome: &Outcome, program: Option<Status>, digests: Option<Digests>, output: Output) {
     let (how, words) = match &outcome.ended {
         Ended::PeerFinished => ("peer_finished", "closed by the peer"),
         Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
         Ended::Sent => ("sent", "closed, everything being sent,"),
+        Ended::EndsFinished => ("program_ended", "closed, the program having ended,"),
         Ended::TimedOut(_) => ("timed_out", "given up"),
         Ended::Stopped(_) => ("signal", "ended by a signal"),
         Ended::PeerFailed(_) => ("peer_failed", "failed"),
@@ -49,10 +85,7 @@ pub fn tell(conn: &Conn, outcome: &Outcome, digests: Option<Digests>, output: Ou
         Elapsed(conn.age()),
         lost(unacknowledged_bytes).map_or(String::new(), |lost| format!(" ({lost})")),
         if input_ended || matches!(outcome.ended, Ended::InputFailed(_)) { "" } else { "; stdin was still open" },
-        conn.info().map_or(String::new(), |info| format!(
-            "; rtt {} µs, {} segments sent again",
-            info.rtt_us, info.retransmitted_segments
-        )),
+        round_trip(conn),
     );
     let verdict = Verdict {
         schema: SCHEMA,
@@ -60,12 +93,13 @@ pub fn tell(conn: &Conn, outcome: &Outcome, digests: Option<Digests>, output: Ou
         peer: conn.peer().to_string(),
         local: conn.local().to_string(),
         how,
-        received_bytes,
-        sent_bytes,
+        received_bytes: Some(received_bytes),
+        sent_bytes: Some(sent_bytes),
         unacknowledged_bytes,
         input_ended,
         elapsed_ms: milliseconds(conn.age()),
         tcp_info: conn.info(),
+        program_status: program.map(Status::number),
         digests,
     };
     output.verdict(&verdict, text);
@@ -87,7 +121,7 @@ pub fn judge(outcome: Outcome, conn: &Conn, file: &SavedFile) -> Result<Status> 
     let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
     let failed = |error: Error| Err(error.told(format!("{received_bytes} bytes received, {sent_bytes} sent{lost}")));
     match outcome.ended {
-        Ended::PeerFinished | Ended::PeerSilent | Ended::Sent => Ok(Status::Done),
+        Ended::PeerFinished | Ended::PeerSilent | Ended::Sent | Ended::EndsFinished => Ok(Status::Done),
         Ended::Stopped(signal) => Ok(Status::Signal(signal)),
         Ended::InputFailed(error) => Err(error).context("read stdin"),
         Ended::OutputFailed(error) => Err(error).with_context(|| match file.failed() {

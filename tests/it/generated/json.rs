@@ -52,7 +52,7 @@ fn records() -> [(&'static str, String); 5] {
     let server = Server::start("--json --grace 1 --send-buffer 4Ki");
     let listening = server.listening.join("\n");
     let target = server.v4();
-    let connect = Run::sockkit("connect --json --hash sha256").args([&target]).stdin("hello\n").finish().stderr;
+    let connect = Run::sockkit("connect --json --hash sha256 -e echo").args([&target]).finish().stderr;
     let probe = Run::sockkit("probe --json 127.0.0.1:1").args([&target]).finish().stdout;
     let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
     // A close that is a reset is a failure to the server, and has a name.

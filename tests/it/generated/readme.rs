@@ -120,7 +120,7 @@ fn every_command_line_is_one() {
 #[test]
 fn every_option_that_is_named_is_one() {
     /// Those of other programs.
-    const OTHERS: [&str; 3] = ["--locked", "--release", "--path"];
+    const OTHERS: [&str; 4] = ["--locked", "--release", "--path", "--no-default-features"];
     let helps: String = ["serve", "connect", "probe", "echo-bench"]
         .into_iter()
         .map(|command| printed(&format!("{command} --help")))
