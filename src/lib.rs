@@ -14,7 +14,7 @@
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
-//! | `signals` | SIGINT and SIGTERM, heard instead of obeyed |
+//! | `signals` | heard instead of obeyed |
 //! | `network` | networks of addresses: read, printed, and who is in them |
 //! | `units` | durations, sizes, counts: read and printed |
 //! | `exit` | the table of exit statuses |

@@ -1,47 +1,91 @@
-//! SIGINT and SIGTERM as something that is heard, instead of the end of the process.
+//! Signals as something that is heard, instead of the end of the process: SIGINT and SIGTERM by every command, SIGHUP and
+//! SIGUSR1 by those that can do something about them.
 //!
 //! Owns their registration and their numbers. Must not know what a signal means to anybody. Trade-off: a thread with an
 //! event loop of its own, so that commands without one can hear signals too.
 
 use std::io;
 
-/// From now on each signal's number is told to `hear`, on a thread of its own, until that says `false`.
-pub fn hear(hear: impl FnMut(u8) -> bool + Send + 'static) -> io::Result<()> {
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The end: SIGINT or SIGTERM, by number.
+    End(u8),
+    /// SIGHUP: files are to be read again.
+    Reload,
+    /// SIGUSR1: how it stands.
+    Report,
+}
+
+/// From now on each SIGINT and SIGTERM is told to `hear` by its number, on a thread of its own, until that says `false`.
+pub fn hear(mut hear: impl FnMut(u8) -> bool + Send + 'static) -> io::Result<()> {
+    start(false, move |heard| match heard {
+        Heard::End(number) => hear(number),
+        // They were not registered.
+        Heard::Reload | Heard::Report => true,
+    })
+}
+
+/// The same with SIGHUP and SIGUSR1, where there are such.
+pub fn hear_requests(hear: impl FnMut(Heard) -> bool + Send + 'static) -> io::Result<()> {
+    start(true, hear)
+}
+
+fn start(with_requests: bool, hear: impl FnMut(Heard) -> bool + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // Registered before this returns: a signal that comes sooner ends the process.
     let signals = {
         let _runtime = runtime.enter();
-        Signals::new()?
+        Signals::new(with_requests)?
     };
     let listen = move || runtime.block_on(signals.tell(hear));
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
     Ok(())
 }
 
-/// Those that ask a program to end.
+/// Those that ask a program to end, and those that ask it for something else.
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
+    user: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    fn new(with_requests: bool) -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let request = |kind| if with_requests { signal(kind).map(Some) } else { Ok(None) };
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: request(SignalKind::hangup())?,
+            user: request(SignalKind::user_defined1())?,
+        })
     }
 
-    async fn tell(mut self, mut hear: impl FnMut(u8) -> bool) {
+    async fn tell(mut self, mut hear: impl FnMut(Heard) -> bool) {
         loop {
-            let number = tokio::select! {
-                _ = self.interrupt.recv() => 2,
-                _ = self.terminate.recv() => 15,
+            let heard = tokio::select! {
+                _ = self.interrupt.recv() => Heard::End(2),
+                _ = self.terminate.recv() => Heard::End(15),
+                () = came(&mut self.hangup) => Heard::Reload,
+                () = came(&mut self.user) => Heard::Report,
             };
-            if !hear(number) {
+            if !hear(heard) {
                 return;
             }
         }
+    }
+}
+
+/// A signal, if it is listened for.
+#[cfg(unix)]
+async fn came(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -53,11 +97,11 @@ struct Signals {
 
 #[cfg(windows)]
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    fn new(_with_requests: bool) -> io::Result<Signals> {
         Ok(Signals { interrupt: tokio::signal::windows::ctrl_c()? })
     }
 
-    async fn tell(mut self, mut hear: impl FnMut(u8) -> bool) {
-        while self.interrupt.recv().await.is_some() && hear(2) {}
+    async fn tell(mut self, mut hear: impl FnMut(Heard) -> bool) {
+        while self.interrupt.recv().await.is_some() && hear(Heard::End(2)) {}
     }
 }

@@ -1,13 +1,16 @@
 //! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
 
+mod counters;
 mod discard;
 mod echo;
 mod embedded;
 mod ending;
 mod engine;
 mod events;
+mod life;
 mod service;
 mod stream;
+mod teller;
 
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use crate::exit::Status;
 use crate::output::Output;
 use crate::signals;
 use crate::units::parse_duration;
-use engine::{Ending, Settings};
+use engine::{Ending, Settings, Wish};
 use service::Service;
 
 pub use embedded::Embedded;
@@ -93,7 +96,7 @@ fn after_long_help() -> String {
         \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
         The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of \
         sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends \
-        at once.\n\n{}",
+        at once. SIGUSR1 prints the summary so far.\n\n{}",
         crate::exit::help()
     )
 }
@@ -172,7 +175,8 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let resolved = resolve(&plan.endpoint, &plan.query)?;
     let listeners = listen(&resolved.addresses, plan.query.transport, &plan.options, plan.backlog)?;
     let (wish, wishes) = mpsc::unbounded_channel();
-    signals::hear(move |signal| wish.send(signal).is_ok()).context("listen for signals")?;
+    let hear = move |heard| wish.send(Wish::of(heard)).is_ok();
+    signals::hear_requests(hear).context("listen for signals")?;
     let events = events::Events::new(output);
     for listener in &listeners {
         events.listening(listener, &plan.settings.service)?;

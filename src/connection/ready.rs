@@ -5,7 +5,6 @@
 //! traced, and costs Windows, whose readiness belongs to its own socket types, a second handle for each socket.
 
 use std::io;
-use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
 use super::{Address, Conn, Listener, Socket};
@@ -38,20 +37,6 @@ impl Driven<Listener> {
     /// accept(2) as soon as somebody has come.
     pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Socket, Address)>> {
         self.gate.poll_accept(context)
-    }
-}
-
-impl Driven<Conn> {
-    /// Ends its input: what has arrived is still received, then the stream has ended.
-    pub fn end_input(&self) {
-        self.gate.end(Shutdown::Read);
-    }
-
-    /// Has its close be a RST. No call waits any more, so the close follows now.
-    pub fn cut(&self) {
-        // It fails only on a connection that is gone already.
-        let _ = self.get().reset_on_close();
-        self.gate.end(Shutdown::Both);
     }
 }
 
@@ -113,7 +98,6 @@ pub enum Queue {
 #[cfg(unix)]
 mod gate {
     use std::io;
-    use std::net::Shutdown;
     use std::task::{Context, Poll, ready};
 
     use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -152,12 +136,6 @@ mod gate {
         pub(super) fn write<T>(&self, call: &mut impl FnMut(&Socket) -> io::Result<T>) -> io::Result<T> {
             call(self.get().socket())
         }
-
-        /// After shutdown(2) the directions that it ended are always ready.
-        pub(super) fn end(&self, how: Shutdown) {
-            // It fails when the peer is gone, and then both have ended anyway.
-            let _ = self.get().socket().shutdown(how);
-        }
     }
 
     impl Gate<Listener> {
@@ -192,14 +170,11 @@ mod gate {
     }
 }
 
-/// On Windows readiness belongs to the runtime's own socket types: a second handle of the socket is one of them. Its
-/// shutdown(2) wakes nobody, and that of the receiving side throws away what has arrived: the end is kept here as well.
+/// On Windows readiness belongs to the runtime's own socket types: a second handle of the socket is one of them.
 #[cfg(windows)]
 mod gate {
     use std::io;
-    use std::net::Shutdown;
-    use std::sync::{Mutex, MutexGuard, PoisonError};
-    use std::task::{Context, Poll, Waker, ready};
+    use std::task::{Context, Poll, ready};
 
     use tokio::io::Interest;
     use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -211,20 +186,6 @@ mod gate {
     pub(super) struct Gate<W> {
         watched: W,
         twin: Twin,
-        end: Mutex<End>,
-    }
-
-    /// The directions that were ended on this side, and whom to wake then.
-    #[derive(Debug, Default)]
-    struct End {
-        how: Option<Shutdown>,
-        waiting: Option<Waker>,
-    }
-
-    impl End {
-        fn concerns(&self, direction: Shutdown) -> bool {
-            self.how.is_some_and(|how| how == direction || how == Shutdown::Both)
-        }
     }
 
     #[derive(Debug)]
@@ -247,7 +208,7 @@ mod gate {
             } else {
                 Twin::Stream(TcpStream::from_std(twin.into())?)
             };
-            Ok(Gate { watched, twin, end: Mutex::default() })
+            Ok(Gate { watched, twin })
         }
 
         pub(super) fn get(&self) -> &W {
@@ -260,61 +221,18 @@ mod gate {
                 Twin::Stream(stream) => stream.poll_read_ready(context),
                 Twin::Datagram(socket) => socket.poll_recv_ready(context),
             };
-            self.unless_ended(Shutdown::Read, polled, context).map_ok(|()| Readable(self))
+            polled.map_ok(|()| Readable(self))
         }
 
         pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            let polled = match &self.twin {
+            match &self.twin {
                 Twin::Listener(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
                 Twin::Stream(stream) => stream.poll_write_ready(context),
                 Twin::Datagram(socket) => socket.poll_send_ready(context),
-            };
-            self.unless_ended(Shutdown::Write, polled, context)
-        }
-
-        /// What has to be waited for, but not in a direction that was ended.
-        fn unless_ended(
-            &self,
-            direction: Shutdown,
-            polled: Poll<io::Result<()>>,
-            context: &Context<'_>,
-        ) -> Poll<io::Result<()>> {
-            if polled.is_ready() {
-                return polled;
             }
-            let mut end = self.lock();
-            if end.concerns(direction) {
-                return Poll::Ready(Ok(()));
-            }
-            end.waiting = Some(context.waker().clone());
-            Poll::Pending
-        }
-
-        fn has_ended(&self, direction: Shutdown) -> bool {
-            self.lock().concerns(direction)
-        }
-
-        /// A poisoned lock means that a thread panicked while it held it; what is inside is still good.
-        fn lock(&self) -> MutexGuard<'_, End> {
-            self.end.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-
-        pub(super) fn end(&self, how: Shutdown) {
-            if how != Shutdown::Read {
-                // It fails when the peer is gone, and then both directions have ended anyway.
-                let _ = self.watched.socket().shutdown(how);
-            }
-            let mut end = self.lock();
-            end.how = Some(how);
-            let waiting = end.waiting.take();
-            drop(end);
-            waiting.into_iter().for_each(Waker::wake);
         }
 
         pub(super) fn write<T>(&self, call: &mut impl FnMut(&Socket) -> io::Result<T>) -> io::Result<T> {
-            if self.has_ended(Shutdown::Write) {
-                return call(self.watched.socket());
-            }
             self.run(Interest::WRITABLE, || call(self.watched.socket()))
         }
 
@@ -340,18 +258,7 @@ mod gate {
 
     impl<W: Watched> Readable<'_, W> {
         pub(super) fn run<T>(self, call: &mut impl FnMut(&Socket) -> io::Result<(T, Queue)>) -> io::Result<(T, Queue)> {
-            let socket = self.0.watched.socket();
-            if !self.0.has_ended(Shutdown::Read) {
-                return self.0.run(Interest::READABLE, || call(socket));
-            }
-            match call(socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Nothing is left that this could throw away, and from now on the call says that the stream has ended.
-                    let _ = socket.shutdown(Shutdown::Read);
-                    call(socket)
-                }
-                result => result,
-            }
+            self.0.run(Interest::READABLE, || call(self.0.watched.socket()))
         }
     }
 }

@@ -232,6 +232,8 @@ pub enum Signal {
     /// Freezes it, so that what is sent meanwhile is queued for certain.
     Stop,
     Continue,
+    Hangup,
+    User1,
 }
 
 /// kill(1) of a process that the test started.
@@ -244,6 +246,8 @@ pub fn kill(pid: u32, signal: Signal) {
         Signal::Kill => Number::KILL,
         Signal::Stop => Number::STOP,
         Signal::Continue => Number::CONT,
+        Signal::Hangup => Number::HUP,
+        Signal::User1 => Number::USR1,
     };
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
     // A process that has ended meanwhile is what the caller wants.

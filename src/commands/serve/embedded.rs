@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::mpsc;
 
-use super::engine::{Settings, serve};
+use super::engine::{Settings, Wish, serve};
 use super::events::Events;
 use super::service::Service;
 use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
@@ -20,7 +20,7 @@ use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, 
 pub struct Embedded {
     address: Address,
     /// Dropped to end it.
-    stop: Option<mpsc::UnboundedSender<u8>>,
+    stop: Option<mpsc::UnboundedSender<Wish>>,
     thread: Option<JoinHandle<()>>,
 }
 

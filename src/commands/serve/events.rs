@@ -1,31 +1,36 @@
 //! What a server tells: who came, who went and how, and the sum of it. Text for people, JSON lines for programs.
 //!
 //! Owns the form of each event, the listening line's above all, which scripts wait for. Must not know how serving is done.
-//! Trade-off: a line is written and flushed under a lock by whichever thread has the event, because a line that is late or
-//! torn is worth nothing; a server that must be fast is told `--quiet`.
+//! Trade-off: the listening lines are written before anything else happens; all that follows goes through a thread of its
+//! own, late by what that takes, so that nobody is served later because somebody reads slowly.
 
 use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::counters::{Summary, Traffic};
 use super::ending::How;
-use super::engine::Summary;
 use super::service::Service;
-use super::stream::Traffic;
+use super::teller::{Line, Teller};
 use crate::connection::socket::Datagram;
-use crate::connection::{Conn, Error, Listener};
+use crate::connection::{Conn, Error, Listener, TcpInfo};
 use crate::output::{Output, Verbosity};
 use crate::units::{Count, Elapsed, Size, milliseconds};
 
 /// The name and version of the JSON lines.
 const SCHEMA: &str = "sockkit.serve/1";
 
+/// How long the end of the server waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Where events go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Events {
     /// None says nothing at all: a server inside another command.
     output: Option<Output>,
+    /// Once serving has begun.
+    teller: Option<Teller>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +69,7 @@ struct Closed {
     received_bytes: u64,
     sent_bytes: u64,
     elapsed_ms: f64,
+    tcp_info: Option<TcpInfo>,
 }
 
 #[derive(Serialize)]
@@ -86,15 +92,40 @@ struct Served<'a> {
     elapsed_ms: f64,
 }
 
+#[derive(Serialize)]
+struct LeftOut {
+    events: u64,
+}
+
 impl Events {
     /// Events on stdout, failures on stderr.
     pub fn new(output: Output) -> Events {
-        Events { output: Some(output) }
+        Events { output: Some(output), teller: None }
     }
 
     /// No events.
     pub fn none() -> Events {
-        Events { output: None }
+        Events { output: None, teller: None }
+    }
+
+    /// Serving begins. From now on nothing waits for a reader; `failed` hears when stdout cannot be written.
+    pub fn begin(&mut self, failed: impl FnOnce(io::Error) + Send + 'static) -> io::Result<()> {
+        let Some(output) = self.output else { return Ok(()) };
+        self.teller = Some(Teller::start(output, left_out, failed)?);
+        Ok(())
+    }
+
+    /// Serving has ended: waits a little for what is not written yet.
+    pub fn finish(&self) {
+        let (Some(output), Some(teller)) = (&self.output, &self.teller) else { return };
+        if !teller.finish(PATIENCE) {
+            output.error("write stdout failed: nobody reads it; the last events are lost", None);
+        }
+    }
+
+    /// How many events were left out.
+    pub fn left_out(&self) -> u64 {
+        self.teller.as_ref().map_or(0, Teller::left_out)
     }
 
     /// The lines that say where the server is: always, and first.
@@ -107,16 +138,16 @@ impl Events {
     }
 
     /// Somebody has come.
-    pub fn accepted(&self, connection: u64, conn: &Conn) -> io::Result<()> {
-        let Some(output) = self.talkative() else { return Ok(()) };
+    pub fn accepted(&self, connection: u64, conn: &Conn) {
+        let Some(output) = self.talkative() else { return };
         let peer = conn.peer().to_string();
         let text = format!("connected by {peer}");
-        output.product(&event("accepted", Accepted { connection, peer, local: conn.local().to_string() }), text)
+        self.tell(output, "accepted", Accepted { connection, peer, local: conn.local().to_string() }, text);
     }
 
     /// Somebody has gone.
-    pub fn closed(&self, connection: u64, conn: &Conn, traffic: Traffic, how: &How) -> io::Result<()> {
-        let Some(output) = self.talkative() else { return Ok(()) };
+    pub fn closed(&self, connection: u64, conn: &Conn, traffic: Traffic, how: &How) {
+        let Some(output) = self.talkative() else { return };
         let (peer, elapsed) = (conn.peer().to_string(), conn.age());
         let Traffic { received_bytes, sent_bytes } = traffic;
         let (ending, errname) = match how {
@@ -133,59 +164,83 @@ impl Events {
         );
         let how = how.word();
         let elapsed_ms = milliseconds(elapsed);
-        output.product(
-            &event("closed", Closed { connection, peer, how, errname, received_bytes, sent_bytes, elapsed_ms }),
-            text,
-        )
+        // What the kernel knows costs a call, and only JSON has room for it.
+        let tcp_info = if output.json { conn.info() } else { None };
+        let closed = Closed { connection, peer, how, errname, received_bytes, sent_bytes, elapsed_ms, tcp_info };
+        self.tell(output, "closed", closed, text);
     }
 
     /// A datagram has come; said only with `-v`, or in JSON.
-    pub fn datagram(&self, datagram: &Datagram) -> io::Result<()> {
-        let wanted = |output: &&Output| output.json || output.verbosity >= Verbosity::Verbose;
-        let Some(output) = self.talkative().filter(wanted) else { return Ok(()) };
+    pub fn datagram(&self, datagram: &Datagram) {
+        let wanted = |output: &Output| output.json || output.verbosity >= Verbosity::Verbose;
+        let Some(output) = self.talkative().filter(wanted) else { return };
         let &Datagram { length, truncated, .. } = datagram;
         let peer = datagram.from.to_string();
         let cut = if truncated { ", cut off" } else { "" };
         let text = format!("datagram from {peer}: {length} bytes{cut}");
-        output.product(&event("datagram", Received { peer, received_bytes: length, truncated }), text)
+        self.tell(output, "datagram", Received { peer, received_bytes: length, truncated }, text);
     }
 
     /// Something failed that does not end the server.
     pub fn failed(&self, error: &Error) {
-        if let Some(output) = &self.output {
-            output.error(error, error.hint());
-        }
+        self.say(Line::Failure(error.to_string(), error.hint()));
     }
 
     /// Told to stop, with connections still open.
-    pub fn draining(&self, connections: u64, grace: Duration) -> io::Result<()> {
-        let Some(output) = self.talkative() else { return Ok(()) };
+    pub fn draining(&self, connections: u64, grace: Duration) {
+        let Some(output) = self.talkative() else { return };
         if output.json {
-            return output.product(&event("draining", Draining { connections, grace_ms: milliseconds(grace) }), "");
+            return self.tell(output, "draining", Draining { connections, grace_ms: milliseconds(grace) }, "");
         }
         let plural = if connections == 1 { "" } else { "s" };
-        output.note(format_args!(
+        self.say(Line::Note(format!(
             "draining {} connection{plural} for at most {}; a second signal ends at once",
             Count(connections),
             Elapsed(grace)
-        ));
-        Ok(())
+        )));
     }
 
     /// What was served in all: the last JSON line, or text on stderr.
-    pub fn summary(&self, summary: &Summary, is_stream: bool, elapsed: Duration) -> io::Result<()> {
-        let Some(output) = self.talkative() else { return Ok(()) };
+    pub fn summary(&self, summary: &Summary, is_stream: bool, elapsed: Duration) {
+        let Some(output) = self.talkative() else { return };
         if output.json {
             let elapsed_ms = milliseconds(elapsed);
-            return output.product(&event("summary", Served { summary, elapsed_ms }), "");
+            return self.tell(output, "summary", Served { summary, elapsed_ms }, "");
         }
-        output.note(describe(summary, is_stream, elapsed));
-        Ok(())
+        self.say(Line::Note(describe(summary, is_stream, elapsed)));
     }
 
-    fn talkative(&self) -> Option<&Output> {
-        self.output.as_ref().filter(|output| output.verbosity > Verbosity::Quiet)
+    fn talkative(&self) -> Option<Output> {
+        self.output.filter(|output| output.verbosity > Verbosity::Quiet)
     }
+
+    /// An event, in the form that was asked for.
+    fn tell(&self, output: Output, name: &'static str, fields: impl Serialize, text: impl Into<String>) {
+        self.say(Line::Event(line(output, name, fields, text)));
+    }
+
+    fn say(&self, line: Line) {
+        if let Some(teller) = &self.teller {
+            teller.tell(line);
+        }
+    }
+}
+
+/// An event as JSON, or its text.
+fn line(output: Output, name: &'static str, fields: impl Serialize, text: impl Into<String>) -> String {
+    if output.json {
+        // Numbers and strings can always be written.
+        serde_json::to_string(&event(name, fields)).unwrap_or_default()
+    } else {
+        text.into()
+    }
+}
+
+/// The line in the place of so many others.
+fn left_out(output: Output, events: u64) -> String {
+    let plural = if events == 1 { "" } else { "s" };
+    let text = format!("{} event{plural} left out: nobody read them in time", Count(events));
+    line(output, "dropped", LeftOut { events }, text)
 }
 
 /// The summary for people.

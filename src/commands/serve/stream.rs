@@ -6,10 +6,15 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use tokio::time::Sleep;
+
+use super::life::{Asked, Life};
 use crate::connection::ready::Queue;
-use crate::connection::{Conn, Driven, Error, Op};
+use crate::connection::{Error, Op};
 use crate::relay::Taps;
 
 /// One read: enough for a bulk sender to be served in few calls, little enough to stay in the cache.
@@ -24,15 +29,6 @@ thread_local! {
 #[inline]
 pub fn with_block<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     BLOCK.with_borrow_mut(|block| use_it(block))
-}
-
-/// Bytes each way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Received from the peer.
-    pub received_bytes: u64,
-    /// Sent to the peer: taken by the system.
-    pub sent_bytes: u64,
 }
 
 /// Why a stream is over before its time.
@@ -54,41 +50,69 @@ pub trait Stream {
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>>;
 }
 
+/// How long a peer must have been silent for its connection to be idle, once the server is told to stop. A sender that is
+/// still at it sends again sooner, on any network that tests run over; and nobody waits for the server's end longer.
+const QUIET: Duration = Duration::from_millis(50);
+
 /// The connection itself, under all layers.
 pub struct Wire<'a> {
-    driven: &'a Driven<Conn>,
-    traffic: Traffic,
+    life: &'a Life,
     taps: Taps,
+    /// Set while the peer is silent and the server wants to stop.
+    quiet: Option<Pin<Box<Sleep>>>,
+    /// Its input was ended on this side.
+    is_ended: bool,
 }
 
 impl<'a> Wire<'a> {
     /// Over a connection whose bytes the taps see.
-    pub fn new(driven: &'a Driven<Conn>, taps: Taps) -> Wire<'a> {
-        Wire { driven, traffic: Traffic::default(), taps }
+    pub fn new(life: &'a Life, taps: Taps) -> Wire<'a> {
+        Wire { life, taps, quiet: None, is_ended: false }
     }
 
-    /// What has passed.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
+    /// Whether its input ended on this side, and not with the peer's FIN.
+    pub fn is_ended_here(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Nothing is there to be received. That is the end of the input once the connection is to finish and the peer has been
+    /// silent for a while.
+    #[cold]
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let quiet = self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(QUIET)));
+        ready!(quiet.as_mut().poll(context));
+        self.is_ended = true;
+        Poll::Ready(())
     }
 
     #[cold]
     fn broken(&self, op: Op, error: io::Error) -> Broken {
-        Broken::Call(Box::new(self.driven.get().error(op, error)))
+        Broken::Call(Box::new(self.life.conn().error(op, error)))
     }
 }
 
 impl Stream for Wire<'_> {
     #[inline]
     fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Broken>> {
-        let received = ready!(self.driven.poll_read(context, |socket| {
+        if self.is_ended {
+            return Poll::Ready(Ok(0));
+        }
+        let received = self.life.driven().poll_read(context, |socket| {
             let received = socket.recv(buffer)?;
             // A read that does not fill the block has emptied the queue; 0 is the end and must be seen again.
             let is_short = 0 < received && received < buffer.len();
             Ok((received, if is_short { Queue::Emptied } else { Queue::MayHoldMore }))
-        }));
+        });
+        let Poll::Ready(received) = received else {
+            return if self.life.asked() == Asked::Nothing {
+                Poll::Pending
+            } else {
+                self.poll_silence(context).map(|()| Ok(0))
+            };
+        };
         let received = received.map_err(|error| self.broken(Op::Receive, error))?;
-        self.traffic.received_bytes += received as u64;
+        self.quiet = None;
+        self.life.received(received);
         for tap in &mut self.taps.received {
             tap(&buffer[..received]);
         }
@@ -97,9 +121,9 @@ impl Stream for Wire<'_> {
 
     #[inline]
     fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Broken>> {
-        let sent = ready!(self.driven.poll_write(context, |socket| socket.send(bytes)));
+        let sent = ready!(self.life.driven().poll_write(context, |socket| socket.send(bytes)));
         let sent = sent.map_err(|error| self.broken(Op::Send, error))?;
-        self.traffic.sent_bytes += sent as u64;
+        self.life.sent(sent);
         for tap in &mut self.taps.sent {
             tap(&bytes[..sent]);
         }
@@ -107,6 +131,6 @@ impl Stream for Wire<'_> {
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        Poll::Ready(self.driven.get().finish().map_err(|error| Broken::Call(Box::new(error))))
+        Poll::Ready(self.life.conn().finish().map_err(|error| Broken::Call(Box::new(error))))
     }
 }

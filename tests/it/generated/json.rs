@@ -12,6 +12,7 @@ use socket2::Type;
 
 use super::readme::read;
 use crate::harness::{Run, Server, Signal, pattern, plain_socket};
+use crate::serve::telling::ask_many;
 
 /// The fields of the table below a schema's heading.
 fn documented(readme: &str, schema: &str) -> BTreeSet<String> {
@@ -65,7 +66,8 @@ fn records() -> [(&'static str, String); 5] {
     (&stalled).write_all(&pattern(50_000)).expect("all is taken");
     let events = server.end(Signal::Interrupt).stdout;
     let datagrams = Server::start("--udp --json");
-    Run::sockkit("connect -u -q 100ms").args([&datagrams.v4()]).stdin("hello\n").stdout("hello\n").check();
+    // Nobody reads so many events.
+    ask_many(&datagrams.v4());
     let datagrams = datagrams.end(Signal::Interrupt).stdout;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [

@@ -198,3 +198,57 @@ fn a_peer_that_half_closed_long_ago_is_answered_in_full_after_the_signal() {
     assert!(read_to_end(&peer) == sent);
     assert_eq!(server.finish().code, 0);
 }
+
+/// Who is in the middle of sending is served to the end, and sees no reset.
+#[test]
+fn a_peer_that_is_still_sending_is_served_until_it_is_done() {
+    let server = Server::start("--quiet --grace 1h");
+    let address = server.v4();
+    let peer = dial(&address);
+    let sent = pattern(32 * 1024 * 1024);
+    let received = thread::scope(|scope| {
+        scope.spawn(|| {
+            (&peer).write_all(&sent).unwrap();
+        });
+        let mut received = read_exactly(&peer, 1024 * 1024);
+        kill(server.pid(), Signal::Terminate);
+        stops_listening(&address);
+        (&peer).read_to_end(&mut received).unwrap();
+        received
+    });
+    assert!(received == sent, "{} bytes, or others", received.len());
+    assert_eq!(server.finish().code, 0);
+}
+
+/// Its peer has closed neither direction: the server ends the connection first, and listens a little longer.
+#[test]
+fn what_comes_right_after_the_servers_end_is_no_reason_for_a_reset() {
+    let server = Server::start("--quiet");
+    let mut peer = dial(&server.v4());
+    peer.write_all(b"hello").unwrap();
+    kill(server.pid(), Signal::Terminate);
+    assert_eq!(read_to_end(&peer), b"hello");
+    peer.write_all(b"too late").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0, "still the end, and no reset");
+    assert_eq!(server.finish().code, 0);
+}
+
+#[test]
+fn datagrams_in_the_queue_are_answered_before_the_end() {
+    let server = Server::start("-u -4 --quiet");
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    peer.connect(server.v4()).unwrap();
+    kill(server.pid(), Signal::Stop);
+    for number in 0..50_u8 {
+        peer.send(&[number]).unwrap();
+    }
+    kill(server.pid(), Signal::Terminate);
+    kill(server.pid(), Signal::Continue);
+    for number in 0..50_u8 {
+        let mut answer = [0; 2];
+        assert_eq!((peer.recv(&mut answer).unwrap(), answer[0]), (1, number));
+    }
+    assert_eq!(server.finish().code, 0);
+}

@@ -1,0 +1,121 @@
+//! What was served so far: counted where it happens, read by whoever asks.
+//!
+//! Owns the counts and their names, which the summary's JSON and the metrics share. Must not know who asks. Trade-off: one
+//! relaxed atomic for each count, so that no datagram waits for a lock; counts that are read together may be a moment apart.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::ending::How;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// So many more; says how many there were.
+    #[inline]
+    pub fn add(&self, more: u64) -> u64 {
+        self.0.fetch_add(more, Ordering::Relaxed)
+    }
+
+    /// The same where only one thread at a time counts: it costs no more than a plain addition.
+    #[inline]
+    pub fn add_alone(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// At least so many.
+    pub fn raise(&self, level: u64) {
+        self.0.fetch_max(level, Ordering::Relaxed);
+    }
+
+    /// How many.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received from the peer.
+    pub received_bytes: u64,
+    /// Sent to the peer: taken by the system.
+    pub sent_bytes: u64,
+}
+
+/// The counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// The most that were open at one time.
+    pub connections_peak: Counter,
+    /// Those that the peer reset, or that failed otherwise.
+    pub connections_failed: Counter,
+    /// Those that were reset when the grace period ended.
+    pub connections_cut: Counter,
+    /// Accepts that failed for want of descriptors or memory.
+    pub accepts_failed: Counter,
+    /// Datagrams received.
+    pub datagrams: Counter,
+    /// Datagrams that were not answered: forged senders, senders without a name, or no room to send.
+    pub datagrams_unanswered: Counter,
+    /// Bytes received, on connections that have ended.
+    pub received_bytes: Counter,
+    /// Bytes sent, on connections that have ended.
+    pub sent_bytes: Counter,
+}
+
+impl Counters {
+    /// A connection has ended.
+    pub fn ended(&self, traffic: Traffic, how: &How) {
+        self.received_bytes.add(traffic.received_bytes);
+        self.sent_bytes.add(traffic.sent_bytes);
+        match how {
+            How::Failed(_) => self.connections_failed.add(1),
+            How::Cut => self.connections_cut.add(1),
+            How::PeerFinished | How::Stopped => 0,
+        };
+    }
+
+    /// All of it, with what the connections that are open have carried so far.
+    pub fn summary(&self, open: impl Iterator<Item = Traffic>) -> Summary {
+        let mut summary = Summary {
+            connections: self.connections.get(),
+            connections_peak: self.connections_peak.get(),
+            connections_failed: self.connections_failed.get(),
+            connections_cut: self.connections_cut.get(),
+            accepts_failed: self.accepts_failed.get(),
+            datagrams: self.datagrams.get(),
+            datagrams_unanswered: self.datagrams_unanswered.get(),
+            received_bytes: self.received_bytes.get(),
+            sent_bytes: self.sent_bytes.get(),
+            events_dropped: 0,
+        };
+        for traffic in open {
+            summary.received_bytes += traffic.received_bytes;
+            summary.sent_bytes += traffic.sent_bytes;
+        }
+        summary
+    }
+}
+
+/// The counts at one moment; the fields are those of [`Counters`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pub connections: u64,
+    pub connections_peak: u64,
+    pub connections_failed: u64,
+    pub connections_cut: u64,
+    pub accepts_failed: u64,
+    pub datagrams: u64,
+    pub datagrams_unanswered: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Lines that were left out because nobody read them in time.
+    pub events_dropped: u64,
+}

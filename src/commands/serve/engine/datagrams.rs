@@ -1,0 +1,94 @@
+//! Datagrams: received from anybody, answered to whoever sent them.
+//!
+//! Owns the loop and its end. Must not know what the answer is. Trade-off: one task for each socket, on the first event loop:
+//! a datagram is answered before the next one is received, so that answers go in the order of their questions.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Ending, Server, Wishes};
+use crate::connection::datagram::{DATAGRAM_BYTES_MAX, may_answer};
+use crate::connection::ready::Queue;
+use crate::connection::socket::Datagram;
+use crate::connection::{Address, Driven, Listener};
+
+impl Server {
+    /// Answers datagrams until told to stop; those that are queued then are still answered, within the grace time.
+    pub(super) async fn answer_until(
+        self: &Arc<Server>,
+        listeners: Vec<Driven<Listener>>,
+        wishes: &mut Wishes,
+    ) -> Ending {
+        let last_call = watch::Sender::new(false);
+        let mut answering = JoinSet::new();
+        for listener in listeners {
+            answering.spawn(self.clone().answer(listener, last_call.subscribe()));
+        }
+        tokio::select! {
+            _ = self.until_told(wishes) => {}
+            () = self.finished.notified() => {}
+        }
+        self.stopping.store(true, Ordering::SeqCst);
+        last_call.send_replace(true);
+        tokio::select! {
+            () = async { while answering.join_next().await.is_some() {} } => Ending::Done,
+            number = self.until_told(wishes) => number.map_or(Ending::Done, Ending::Insisted),
+            () = tokio::time::sleep(self.settings.grace) => Ending::Done,
+        }
+    }
+
+    /// Each datagram is answered to whoever sent it. No error ends the loop: each concerns one peer.
+    async fn answer(self: Arc<Server>, listener: Driven<Listener>, mut last_call: watch::Receiver<bool>) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            let received = poll_fn(|context| {
+                listener.poll_read(context, |socket| Ok((socket.recv_from(&mut buffer)?, Queue::MayHoldMore)))
+            });
+            let received = tokio::select! {
+                received = received => received,
+                _ = last_call.wait_for(|is_called| *is_called) => break,
+            };
+            // What recvfrom(2) reports here is the fate of an earlier answer: its receiver is gone.
+            let Ok(datagram) = received else { continue };
+            self.take(&listener, &buffer[..datagram.length], &datagram).await;
+            if self.settings.once {
+                return self.finished.notify_one();
+            }
+        }
+        self.answer_what_is_queued(&listener, &mut buffer).await;
+    }
+
+    /// What came before the end. The event loop may not have heard of it yet, so the queue itself is asked.
+    async fn answer_what_is_queued(&self, listener: &Driven<Listener>, buffer: &mut [u8]) {
+        loop {
+            match listener.get().socket().recv_from(buffer) {
+                Ok(datagram) => self.take(listener, &buffer[..datagram.length], &datagram).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+            // Whoever sends without end must not keep the grace time from passing.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn take(&self, listener: &Driven<Listener>, bytes: &[u8], datagram: &Datagram) {
+        self.counters.datagrams.add(1);
+        self.counters.received_bytes.add(bytes.len() as u64);
+        self.events.datagram(datagram);
+        match self.reply(listener, bytes, &datagram.from).await {
+            Some(sent_bytes) => self.counters.sent_bytes.add(sent_bytes as u64),
+            None => self.counters.datagrams_unanswered.add(1),
+        };
+    }
+
+    /// How many bytes answered a datagram, if any did.
+    async fn reply(&self, listener: &Driven<Listener>, datagram: &[u8], peer: &Address) -> Option<usize> {
+        let reply = self.settings.service.reply(datagram).filter(|_| may_answer(listener.get(), peer))?;
+        poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await.ok()
+    }
+}

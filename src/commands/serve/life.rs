@@ -1,0 +1,99 @@
+//! A connection as the server knows it while it is served: its socket, what it has carried, and what it is asked to do.
+//!
+//! Owns how a connection hears that its time is over. Must not know why. Trade-off: a flag and a waker instead of a channel,
+//! because ten thousand idle connections each have one of these.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Waker};
+
+use super::counters::{Counter, Traffic};
+use crate::connection::{Conn, Driven};
+
+/// What a connection is asked to do. Later ones are more urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// Nothing: it lives as long as its peer likes.
+    Nothing,
+    /// To finish: what the peer is sending is served, then its input has ended.
+    ToFinish,
+    /// To end now, with a reset.
+    ToEnd,
+}
+
+/// A connection that is being served.
+#[derive(Debug)]
+pub struct Life {
+    driven: Driven<Conn>,
+    /// Only the connection's own task counts.
+    received_bytes: Counter,
+    sent_bytes: Counter,
+    asked: AtomicU8,
+    /// The task's, which stays the same: it serves nothing else.
+    waker: OnceLock<Waker>,
+}
+
+impl Life {
+    /// It begins.
+    pub fn new(driven: Driven<Conn>) -> Life {
+        Life {
+            driven,
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+            asked: AtomicU8::new(Asked::Nothing as u8),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// The connection on its event loop.
+    #[inline]
+    pub fn driven(&self) -> &Driven<Conn> {
+        &self.driven
+    }
+
+    /// The connection.
+    pub fn conn(&self) -> &Conn {
+        self.driven.get()
+    }
+
+    /// So many bytes have come.
+    #[inline]
+    pub fn received(&self, bytes: usize) {
+        self.received_bytes.add_alone(bytes as u64);
+    }
+
+    /// So many bytes have gone.
+    #[inline]
+    pub fn sent(&self, bytes: usize) {
+        self.sent_bytes.add_alone(bytes as u64);
+    }
+
+    /// What it has carried.
+    pub fn traffic(&self) -> Traffic {
+        Traffic { received_bytes: self.received_bytes.get(), sent_bytes: self.sent_bytes.get() }
+    }
+
+    /// Asks it to do something, and wakes it. What is more urgent stays.
+    pub fn ask(&self, asked: Asked) {
+        self.asked.fetch_max(asked as u8, Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What it is asked to do. The first call decides whom to wake.
+    pub fn listen(&self, context: &Context<'_>) -> Asked {
+        // First the waker, then the look: whoever asks between the two finds somebody to wake.
+        self.waker.get_or_init(|| context.waker().clone());
+        self.asked()
+    }
+
+    /// What it is asked to do.
+    pub fn asked(&self) -> Asked {
+        match self.asked.load(Ordering::SeqCst) {
+            0 => Asked::Nothing,
+            1 => Asked::ToFinish,
+            _ => Asked::ToEnd,
+        }
+    }
+}
