@@ -6,6 +6,7 @@
 //! | `line` | an event as a line of JSON, and back |
 //! | `reader` | a file of such lines as scripts, or what is wrong with it |
 //! | `recorder` | the queue in front of the file, and the thread that writes |
+//! | `pcapng`, `packet` | the same events as packets for Wireshark and tcpdump |
 //! | `file` | the file itself: for its owner only, and never overwritten unasked |
 //!
 //! It must not know who connects, serves or prints. Trade-off: what is written is one line for each run of bytes, so a
@@ -34,6 +35,8 @@
 mod event;
 mod file;
 mod line;
+mod packet;
+mod pcapng;
 mod reader;
 mod recorder;
 

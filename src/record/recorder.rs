@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Direction, Ending, Event, Header, What};
 use super::line;
+use super::pcapng::Packets;
 use crate::connection::{Address, Transport};
 
 /// What may wait for the disk: a hundred milliseconds of what a loopback carries, and little for any machine.
@@ -35,18 +37,31 @@ pub enum Form {
         /// How many bytes.
         limit_bytes: Option<u64>,
     },
+    /// Packets for Wireshark and tcpdump.
+    Packets(Packets),
 }
 
 impl Form {
+    /// The one that the name of a file asks for, with a limit for each direction of a connection.
+    pub fn of(path: &Path, limit_bytes: Option<u64>) -> Form {
+        if path.extension().is_some_and(|extension| extension == "pcapng") {
+            Form::Packets(Packets::new(limit_bytes))
+        } else {
+            Form::Lines { limit_bytes }
+        }
+    }
+
     fn begin(&mut self, header: &Header, bytes: &mut Vec<u8>) {
         match self {
             Form::Lines { .. } => line::write_head(header, bytes),
+            Form::Packets(packets) => packets.begin(header, bytes),
         }
     }
 
     fn append(&mut self, event: &Event, bytes: &mut Vec<u8>) {
         match self {
             Form::Lines { limit_bytes } => line::write_event(event, *limit_bytes, bytes),
+            Form::Packets(packets) => packets.append(event, bytes),
         }
     }
 }
