@@ -37,7 +37,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockkit' -ScriptBlock {
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'Port to listen on (0: any free one)')
             [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Address to listen on [default: loopback]')
             [CompletionResult]::new('--bind', '--bind', [CompletionResultType]::ParameterName, 'Address to listen on [default: loopback]')
-            [CompletionResult]::new('--mode', '--mode', [CompletionResultType]::ParameterName, 'What to do with those who come: echo or discard')
+            [CompletionResult]::new('--mode', '--mode', [CompletionResultType]::ParameterName, 'What to do with those who come')
             [CompletionResult]::new('--grace', '--grace', [CompletionResultType]::ParameterName, 'At SIGINT or SIGTERM, how long open connections may finish')
             [CompletionResult]::new('--backlog', '--backlog', [CompletionResultType]::ParameterName, 'How many connections may wait to be accepted')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour')

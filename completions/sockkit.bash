@@ -1698,7 +1698,7 @@ _sockkit() {
                     return 0
                     ;;
                 --mode)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "echo discard chargen daytime time send= banner=" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

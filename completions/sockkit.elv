@@ -33,7 +33,7 @@ set edit:completion:arg-completer[sockkit] = {|@words|
             cand --port 'Port to listen on (0: any free one)'
             cand -s 'Address to listen on [default: loopback]'
             cand --bind 'Address to listen on [default: loopback]'
-            cand --mode 'What to do with those who come: echo or discard'
+            cand --mode 'What to do with those who come'
             cand --grace 'At SIGINT or SIGTERM, how long open connections may finish'
             cand --backlog 'How many connections may wait to be accepted'
             cand --color 'When to colour'

@@ -33,7 +33,13 @@ complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "echo-bench" -d 'A l
 complete -c sockkit -n "__fish_sockkit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s p -l port -d 'Port to listen on (0: any free one)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s s -l bind -d 'Address to listen on [default: loopback]' -r -f -a "(__fish_print_hostnames)"
-complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mode -d 'What to do with those who come: echo or discard' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mode -d 'What to do with those who come' -r -f -a "echo\t'every byte goes back (RFC 862)'
+discard\t'every byte is thrown away (RFC 863)'
+chargen\t'lines without end, until the peer closes (RFC 864)'
+daytime\t'the date and time in words, in UTC, then close (RFC 867)'
+time\t'the seconds since 1900 as four bytes, then close (RFC 868)'
+send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close'
+banner=\t'the same, then echo'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

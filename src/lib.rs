@@ -51,8 +51,8 @@ pub mod exit;
 pub mod histogram;
 pub mod network;
 pub mod output;
-pub mod record;
 pub mod program;
+pub mod record;
 pub mod relay;
 pub mod signals;
 pub mod units;
@@ -134,12 +134,7 @@ fn report(error: &anyhow::Error, output: Output) -> Status {
 /// A failed operation on a file or stream, in the grammar of the socket errors: `write stdout failed: No space left on
 /// device (ENOSPC, 28)`.
 fn describe(error: &anyhow::Error, failure: &io::Error) -> String {
-    let reason = match failure.raw_os_error() {
-        Some(number) => {
-            format!("{} ({}, {number})", connection::errno::words(failure), connection::errno::name(number))
-        }
-        None => failure.to_string(),
-    };
+    let reason = connection::errno::reason(failure);
     if error.chain().count() > 1 {
         format!("{error} failed: {reason}")
     } else {

@@ -37,7 +37,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::datagram::DATAGRAM_BYTES_MAX;
+use crate::connection::datagram::{DATAGRAM_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::connection::{Clock, Conn, Error, Op};
 pub use outgoing::Manner;
 use outgoing::Outgoing;
@@ -45,9 +45,6 @@ use supervisor::Supervisor;
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
 const BLOCK_BYTES: usize = 256 * 1024;
-
-/// The largest UDP payload over IPv4: what one read of the input may put into one datagram.
-const PAYLOAD_BYTES_MAX: usize = 65_507;
 
 /// How long the peer may take to finish once the input and the output have ended: a close with unread input would be a reset,
 /// and could take from the peer what it has not read. A round trip to anywhere on Earth fits in.

@@ -1,5 +1,6 @@
 //! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
 
+mod content;
 mod counters;
 mod discard;
 mod echo;
@@ -7,7 +8,10 @@ mod embedded;
 mod ending;
 mod engine;
 mod events;
+mod inetd;
 mod life;
+mod mode;
+mod parting;
 mod service;
 mod stream;
 mod teller;
@@ -19,6 +23,7 @@ use clap::ValueHint;
 use tokio::sync::mpsc;
 
 use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores};
+use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
@@ -26,6 +31,7 @@ use crate::output::Output;
 use crate::signals;
 use crate::units::parse_duration;
 use engine::{Ending, Settings, Wish};
+use mode::ModeParser;
 use service::Service;
 
 pub use embedded::Embedded;
@@ -49,10 +55,11 @@ pub struct Args {
     /// Address to listen on [default: loopback]
     #[arg(short = 's', long = "bind", value_name = "ADDRESS", value_hint = ValueHint::Hostname)]
     pub bind: Option<String>,
-    /// What to do with those who come: echo or discard
+    /// What to do with those who come
     ///
-    /// `echo` returns every byte (RFC 862), `discard` throws every byte away (RFC 863).
-    #[arg(long, value_name = "MODE", default_value = "echo", value_parser = Service::parse)]
+    /// Datagrams are answered each by itself, with at most as many bytes as came from outside this machine. Where the server
+    /// ends first, it reads what the peer still sends, for at most five seconds: else the peer could lose the end.
+    #[arg(long, value_name = "MODE", default_value = "echo", value_parser = ModeParser)]
     pub mode: Service,
     /// Serve one connection (or one datagram), then end
     #[arg(short = '1', long)]
@@ -93,6 +100,7 @@ fn after_long_help() -> String {
         \x20 sockkit serve -p 0 --quiet         the system chooses the port; the first line says which\n\
         \x20 sockkit serve -u 0.0.0.0 9000      UDP, on every IPv4 address\n\
         \x20 sockkit serve -U /tmp/echo.sock    a unix socket\n\
+        \x20 sockkit serve -p 0 --mode chargen  another service than the echo\n\
         \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
         The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of \
         sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends \
@@ -125,6 +133,11 @@ impl Plan {
         }
         if !transport.is_unix() {
             options.v6_only.get_or_insert(args.transport.allowed() == Allowed::V6);
+        }
+        if !transport.is_stream()
+            && let Some(why) = args.mode.why_not_datagrams(PAYLOAD_BYTES_MAX)
+        {
+            return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())));
         }
         Ok(Plan {
             endpoint,

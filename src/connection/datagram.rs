@@ -13,11 +13,21 @@ pub const DATAGRAM_BYTES_MAX: usize = 256 * 1024;
 /// datagram would set to answering each other without end.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
+/// The largest UDP payload over IPv4: more cannot be put into one datagram everywhere.
+pub const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// With how many bytes a datagram of so many may be answered, if at all: a forged sender must not be hit with more than it
+/// cost to forge it. On this machine there is nobody else to hit.
+pub fn answer_limit(listener: &Listener, sender: &Address, received_bytes: usize) -> Option<usize> {
+    let is_ours = sender.port().is_none() || sender.is_loopback();
+    may_answer(listener, sender).then_some(if is_ours { usize::MAX } else { received_bytes })
+}
+
 /// Whether a datagram may be answered: on this machine always, elsewhere only what a client may have sent.
 ///
 /// A sender's address can be forged; answering a service's port, or our own on another host, is how loops begin
 /// (CVE-2024-2169).
-pub fn may_answer(listener: &Listener, sender: &Address) -> bool {
+fn may_answer(listener: &Listener, sender: &Address) -> bool {
     match sender.port() {
         // A unix socket that has no name cannot be answered at all.
         None => !matches!(sender, Address::Unix(super::UnixName::Unnamed)),

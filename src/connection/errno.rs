@@ -99,6 +99,14 @@ pub fn words(error: &io::Error) -> String {
     }
 }
 
+/// The words with the name and the number: `No space left on device (ENOSPC, 28)`.
+pub fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => format!("{} ({}, {number})", words(error), name(number)),
+        None => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

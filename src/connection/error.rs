@@ -28,6 +28,8 @@ pub enum Op {
     Accept,
     /// connect(2)
     Connect,
+    /// read(2) of a file that is to be sent
+    Read,
     /// send(2)
     Send,
     /// recv(2)
@@ -46,6 +48,7 @@ impl fmt::Display for Op {
             Op::Listen => "listen",
             Op::Accept => "accept",
             Op::Connect => "connect",
+            Op::Read => "read",
             Op::Send => "send",
             Op::Receive => "receive",
             Op::Shutdown => "shutdown",

@@ -3,6 +3,7 @@
 //! - `harness`: runs, servers, masks
 //! - `serve`, `connect`, `probe`, `echo_bench`: each command's behaviour
 //! - `halfclose`: who ends a connection, and what is lost: nothing
+//! - `modes`: what a server does with those who come
 //! - `peers`: nc, ncat, socat and Python on the other end
 //! - `trace`: the calls that were made, compared with strace's
 //! - `usage`: bad input, closed and full streams, exit statuses
@@ -14,6 +15,7 @@ mod echo_bench;
 mod generated;
 mod halfclose;
 mod harness;
+mod modes;
 #[cfg(unix)]
 mod peers;
 mod probe;

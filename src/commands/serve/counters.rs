@@ -62,7 +62,8 @@ pub struct Counters {
     pub accepts_failed: Counter,
     /// Datagrams received.
     pub datagrams: Counter,
-    /// Datagrams that were not answered: forged senders, senders without a name, or no room to send.
+    /// Datagrams that were not answered: forged senders, senders without a name, an answer that
+    /// would be too long, or no room to send.
     pub datagrams_unanswered: Counter,
     /// Bytes received, on connections that have ended.
     pub received_bytes: Counter,
@@ -78,7 +79,7 @@ impl Counters {
         match how {
             How::Failed(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
-            How::PeerFinished | How::Stopped => 0,
+            How::PeerFinished | How::Finished | How::Stopped => 0,
         };
     }
 

@@ -9,6 +9,8 @@ use crate::connection::{Error, Kind, Op};
 pub enum How {
     /// The peer's FIN, then ours.
     PeerFinished,
+    /// Ours, then the peer's FIN: everything was said.
+    Finished,
     /// Ours first: the server was told to stop.
     Stopped,
     /// Reset by us: its time to finish was over.
@@ -22,6 +24,7 @@ impl How {
     pub fn of(ended: Result<First, Broken>) -> How {
         match ended {
             Ok(First::Peer) => How::PeerFinished,
+            Ok(First::Us) => How::Finished,
             // The peer that has reset meanwhile is told by a send; with nothing to send it has simply gone.
             Err(Broken::Call(error)) if error.op == Op::Shutdown && error.kind() == Kind::BrokenPipe => {
                 How::PeerFinished
@@ -34,6 +37,7 @@ impl How {
     pub fn word(&self) -> &'static str {
         match self {
             How::PeerFinished => "peer_finished",
+            How::Finished => "finished",
             How::Stopped => "stopped",
             How::Cut => "cut",
             How::Failed(error) if is_reset(error) => "peer_reset",

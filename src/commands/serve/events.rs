@@ -152,7 +152,7 @@ impl Events {
         let Traffic { received_bytes, sent_bytes } = traffic;
         let (ending, errname) = match how {
             How::PeerFinished => ("closed by peer".to_owned(), None),
-            How::Stopped => ("closed".to_owned(), None),
+            How::Finished | How::Stopped => ("closed".to_owned(), None),
             How::Cut => ("cut off".to_owned(), None),
             How::Failed(error) => (format!("failed: {}", error.reason()), Some(error.errname())),
         };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{Server, lock};
 use crate::commands::serve::ending::How;
 use crate::commands::serve::life::{Asked, Life};
+use crate::commands::serve::service::Visit;
 use crate::commands::serve::stream::{Wire, with_block};
 use crate::connection::ready::Queue;
 use crate::connection::{Conn, Driven};
@@ -36,17 +37,18 @@ impl Server {
         if self.cutting.load(Ordering::SeqCst) {
             life.ask(Asked::ToEnd);
         }
-        let how = self.serve(&life).await;
+        let how = self.serve(id, &life).await;
         let traffic = life.traffic();
         lock(&self.live).remove(&id);
         self.counters.ended(traffic, &how);
         self.events.closed(id, life.conn(), traffic, &how);
     }
 
-    async fn serve(&self, life: &Life) -> How {
+    async fn serve(&self, id: u64, life: &Life) -> How {
         let mut wire = Wire::new(life, Taps::default());
+        let visit = Visit { number: id, life };
         let ended = {
-            let mut service = pin!(self.settings.service.serve(&mut wire));
+            let mut service = pin!(self.settings.service.serve(&mut wire, &visit));
             poll_fn(|context| match life.listen(context) {
                 Asked::ToEnd => Poll::Ready(None),
                 Asked::Nothing | Asked::ToFinish => service.as_mut().poll(context).map(Some),
@@ -58,7 +60,7 @@ impl Server {
             None => life.conn().reset_on_close().map_or(How::Cut, |()| How::Cut),
             Some(ended) => How::of(ended),
         };
-        if matches!(how, How::PeerFinished) && wire.is_ended_here() {
+        if matches!(how, How::PeerFinished | How::Finished) && wire.is_ended_here() {
             Box::pin(linger(life)).await;
             return How::Stopped;
         }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Ending, Server, Wishes};
-use crate::connection::datagram::{DATAGRAM_BYTES_MAX, may_answer};
+use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Driven, Listener};
@@ -82,13 +82,14 @@ impl Server {
         self.events.datagram(datagram);
         match self.reply(listener, bytes, &datagram.from).await {
             Some(sent_bytes) => self.counters.sent_bytes.add(sent_bytes as u64),
-            None => self.counters.datagrams_unanswered.add(1),
+            None => self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers())),
         };
     }
 
     /// How many bytes answered a datagram, if any did.
     async fn reply(&self, listener: &Driven<Listener>, datagram: &[u8], peer: &Address) -> Option<usize> {
-        let reply = self.settings.service.reply(datagram).filter(|_| may_answer(listener.get(), peer))?;
+        let limit = answer_limit(listener.get(), peer, datagram.len())?;
+        let reply = self.settings.service.reply(datagram, limit)?;
         poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await.ok()
     }
 }
