@@ -119,6 +119,11 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s e -l exec -d 'Run PROGRAM, and let it talk to the peer; its arguments come after --' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s c -l sh-exec -d 'The same with a shell\'s command' -r -f -a "(__fish_complete_command)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy -d 'Connect through a proxy: SCHEME://[USER@]HOST:PORT' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-auth-file -d 'Read the proxy\'s USER:PASSWORD from the first line of FILE' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-protocol -d 'Send a header of the PROXY protocol first' -r -f -a "v1\t'A line of text'
+v2\t'A binary block'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-protocol-source -d 'Name this as the client\'s address in the header' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

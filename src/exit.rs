@@ -19,7 +19,7 @@ pub enum Status {
     Usage,
     /// The host or network cannot be reached.
     Unreachable,
-    /// Something on this side: could not bind, open, read or write; no permission; out of descriptors.
+    /// Something on this side: could not bind, open, read or write; no permission; out of descriptors; no way through a proxy.
     Local,
     /// A check that was asked for failed.
     CheckFailed,
@@ -45,7 +45,7 @@ const TABLE: [(u8, &str); 10] = [
     (1, "the peer said no: refused, or reset"),
     (2, "usage"),
     (3, "unreachable: host or network"),
-    (4, "local: could not bind, open, read or write; no permission; out of descriptors"),
+    (4, "local: could not bind, open, read or write; no permission; out of descriptors; the proxy failed"),
     (5, "a check that was asked for failed"),
     (6, "name not resolved"),
     (9, "several targets failed for different reasons"),
@@ -113,6 +113,7 @@ impl Status {
             | Kind::Permission
             | Kind::Exhausted
             | Kind::Unsupported
+            | Kind::Proxy
             | Kind::Local => Status::Local,
         }
     }

@@ -1,12 +1,14 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
 //! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `executed` puts a program in the user's
-//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, and `shown` shows it.
+//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, `shown` shows it, and `way` is how the peer is
+//! reached.
 
 mod executed;
 mod joining;
 mod kept;
 mod shown;
 mod verdict;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -16,10 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
 
-use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, SourceArgs, TransportArgs, UsageError};
-use crate::connection::{
-    Attempt, Clock, Conn, Dial, Dialed, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
-};
+use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
+use crate::connection::{Clock, Conn, Endpoint, Error, Op, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
 use crate::program::{self, Program};
@@ -29,6 +29,8 @@ use crate::units::parse_duration;
 use executed::Piped;
 
 pub use joining::{JoiningArgs, PassingArgs};
+pub use way::tell_attempts;
+use way::{HeaderArgs, Preamble, establish};
 
 /// What `connect` was asked for.
 // The help's brackets are no links.
@@ -82,6 +84,12 @@ pub struct Args {
     /// A program in the user's place.
     #[command(flatten)]
     pub program: ProgramArgs,
+    /// The way to the peer.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+    /// What goes ahead.
+    #[command(flatten)]
+    pub header: HeaderArgs,
     /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -128,6 +136,8 @@ struct Plan {
     query: Query,
     options: Options,
     source: Source,
+    proxy: Option<Proxy>,
+    preamble: Option<Preamble>,
     timeout: Duration,
     max_time: Option<Duration>,
     rules: Rules,
@@ -143,9 +153,10 @@ struct Plan {
 }
 
 impl Plan {
-    fn from_args(args: &Args) -> Result<Plan, UsageError> {
+    fn from_args(args: &Args) -> Result<Plan> {
         if args.listen {
-            return Err(UsageError(format!("-l listens: that is `sockkit serve {}`", args.endpoint.join(" "))));
+            let words = args.endpoint.join(" ");
+            return Err(UsageError(format!("-l listens: that is `sockkit serve {words}`")).into());
         }
         let endpoint = Endpoint::parse(&args.endpoint, Role::Connect, args.transport.unix).map_err(UsageError)?;
         let transport = args.transport.to(&endpoint);
@@ -154,8 +165,14 @@ impl Plan {
             // What is typed goes out at once.
             options.nodelay.get_or_insert(true);
         }
+        let proxy = args.proxy.proxy()?;
+        if let Some(proxy) = &proxy {
+            proxy.suits(&endpoint, transport, args.transport.allowed()).map_err(UsageError)?;
+        }
         Ok(Plan {
             query: args.transport.query(transport, args.lookup.numeric, Some(args.connect_timeout)),
+            proxy,
+            preamble: args.header.preamble(transport)?,
             source: args.source.source(transport)?,
             endpoint,
             options,
@@ -249,27 +266,4 @@ fn connected(plan: &Arc<Plan>, output: Output) -> Result<Conn> {
         let target = format!("{} ({})", plan.endpoint, plan.query.transport);
         Err(Error::timed_out(Op::Connect, target, max_time, Clock::Total).into())
     })
-}
-
-fn establish(plan: &Plan, output: Output) -> Result<Conn> {
-    let Plan { query, options, source, timeout, .. } = plan;
-    let resolved = resolve(&plan.endpoint, query)?;
-    let dialled = dial(&resolved.addresses, &Dial { transport: query.transport, options, source, timeout: *timeout });
-    let Dialed { conn, attempts } = dialled.map_err(|failed| {
-        tell_attempts(&failed.attempts, output);
-        failed.into_error()
-    })?;
-    tell_attempts(&attempts, output);
-    output.detail(format_args!("connected to {conn} from {}: {}", conn.local(), conn.effective_options()));
-    conn.set_blocking()?;
-    Ok(conn)
-}
-
-/// With `-v`, each address of a name that did not answer.
-pub(super) fn tell_attempts(attempts: &[Attempt], output: Output) {
-    for attempt in attempts {
-        if let Some(error) = attempt.error.as_ref().filter(|_| attempts.len() > 1) {
-            output.detail(error);
-        }
-    }
 }

@@ -88,32 +88,9 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// The error that says most about the target: an answer says more than silence, silence more than a local obstacle.
+    /// The error that says most about the target.
     pub fn into_error(self) -> Error {
-        let tried = self.attempts.len();
-        let errors = self.attempts.into_iter().filter_map(|attempt| attempt.error);
-        let telling = errors.min_by_key(|error| match error.kind() {
-            // Somebody listened there.
-            Kind::Reset => 0,
-            Kind::Refused => 1,
-            Kind::Busy => 2,
-            Kind::TimedOut => 3,
-            Kind::HostUnreachable | Kind::Prohibited => 4,
-            Kind::NetworkUnreachable => 5,
-            _ => 6,
-        });
-        let Some(mut telling) = telling else {
-            return Error::new(
-                Op::Connect,
-                "nothing",
-                Duration::ZERO,
-                Cause::Unsupported("there is no address to dial"),
-            );
-        };
-        if tried > 1 {
-            telling.target = format!("{}, the most telling of {tried} addresses,", telling.target).into();
-        }
-        telling
+        Error::most_telling(self.attempts.into_iter().filter_map(|attempt| attempt.error).collect())
     }
 }
 

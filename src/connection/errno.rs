@@ -75,13 +75,16 @@ const ONLY_HERE: &[(i32, &str)] = &[
     (232, "EPIPE"),  // ERROR_NO_DATA: the pipe is being closed
 ];
 
-/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks.
+/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks, and
+/// those that a proxy's answers stand for.
 #[cfg(unix)]
-pub use libc::{ECONNREFUSED, EOPNOTSUPP, ETIMEDOUT};
-/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks.
+pub use libc::{EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EOPNOTSUPP, ETIMEDOUT};
+/// The numbers that the code itself reports: of our own clocks, of a connection to oneself, of what a system lacks, and
+/// those that a proxy's answers stand for.
 #[cfg(windows)]
 pub use windows_sys::Win32::Networking::WinSock::{
-    WSAECONNREFUSED as ECONNREFUSED, WSAEOPNOTSUPP as EOPNOTSUPP, WSAETIMEDOUT as ETIMEDOUT,
+    WSAEACCES as EACCES, WSAECONNREFUSED as ECONNREFUSED, WSAEHOSTUNREACH as EHOSTUNREACH,
+    WSAENETUNREACH as ENETUNREACH, WSAEOPNOTSUPP as EOPNOTSUPP, WSAETIMEDOUT as ETIMEDOUT,
 };
 
 /// The symbolic name of an error number, or `EUNKNOWN`.

@@ -36,6 +36,12 @@ pub enum Op {
     Receive,
     /// shutdown(2)
     Shutdown,
+    /// A proxy's greeting, which says how to log in.
+    Greet,
+    /// The user and password, to a proxy.
+    LogIn,
+    /// A proxy is asked for the target.
+    Ask,
 }
 
 impl fmt::Display for Op {
@@ -52,6 +58,9 @@ impl fmt::Display for Op {
             Op::Send => "send",
             Op::Receive => "receive",
             Op::Shutdown => "shutdown",
+            Op::Greet => "greet",
+            Op::LogIn => "log in to",
+            Op::Ask => "ask",
         })
     }
 }
@@ -114,6 +123,10 @@ pub enum Cause {
     EndedEarly(&'static str),
     /// The peer did what it must not.
     Misbehaved(&'static str),
+    /// A proxy could not be used, for this cause: nothing is known of the target, so as a number this is none.
+    Proxy(Box<Cause>),
+    /// What the other end said, in words that stand for no errno.
+    Said(String),
 }
 
 /// What a caller may decide by. Fine enough for every exit status, coarse enough to be the same on every system.
@@ -151,6 +164,8 @@ pub enum Kind {
     Unsupported,
     /// The peer did what it must not.
     Misbehaved,
+    /// A proxy could not be used, which says nothing of the target.
+    Proxy,
     /// Anything else that happened on this side.
     Local,
 }
@@ -197,49 +212,55 @@ impl Error {
 
     /// The number that `connect_ex` would give: the errno, ETIMEDOUT for our own clocks, none for a failed lookup.
     pub fn errno(&self) -> Option<i32> {
-        match &self.cause {
-            Cause::System(source) => source.raw_os_error(),
-            Cause::TimedOut(_) | Cause::QueueFull => Some(errno::ETIMEDOUT),
-            Cause::SelfConnect => Some(errno::ECONNREFUSED),
-            Cause::Lookup { .. } | Cause::Unsupported(_) | Cause::EndedEarly(_) | Cause::Misbehaved(_) => None,
-        }
+        self.cause.errno()
     }
 
     /// The symbolic name, the same on every system: `ECONNREFUSED`, `EAI_NONAME`.
     pub fn errname(&self) -> &'static str {
-        match &self.cause {
-            Cause::Lookup { name, .. } => name,
-            Cause::Unsupported(_) => "EOPNOTSUPP",
-            Cause::EndedEarly(_) => "EEOF",
-            Cause::Misbehaved(_) => "EEXPECT",
-            Cause::System(_) | Cause::TimedOut(_) | Cause::QueueFull | Cause::SelfConnect => {
-                self.errno().map_or("EIO", errno::name)
-            }
-        }
+        self.cause.errname()
     }
 
     /// The system's words, without operation and number: `Connection refused`.
     pub fn words(&self) -> String {
-        match &self.cause {
-            Cause::System(source) => errno::words(source),
-            Cause::Lookup { words, .. } => words.clone(),
-            // Answers there may have been, only not the one that was waited for.
-            Cause::TimedOut(Clock::Total) => "the deadline passed".to_owned(),
-            Cause::TimedOut(clock @ Clock::Idle) => format!("nothing came or went within the {clock} timeout"),
-            Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
-            Cause::QueueFull => "its queue was full until the connect timeout".to_owned(),
-            Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),
-            Cause::Unsupported(words) | Cause::EndedEarly(words) | Cause::Misbehaved(words) => (*words).to_owned(),
-        }
+        self.cause.words()
     }
 
     /// The words with the numbers: `Connection refused (ECONNREFUSED, 111)`.
     pub fn reason(&self) -> String {
-        match (&self.cause, self.errno()) {
-            (Cause::Lookup { code, name, words, .. }, _) => format!("{words} ({name}, {code})"),
-            (_, Some(number)) => format!("{} ({}, {number})", self.words(), self.errname()),
-            (_, None) => self.words(),
+        self.cause.reason()
+    }
+
+    /// Whether a proxy could not be used, so that nothing is known of the target.
+    pub fn is_of_proxy(&self) -> bool {
+        matches!(self.cause, Cause::Proxy(_))
+    }
+
+    /// Of several that tried to reach one target, the one that says most about it: an answer says more than silence, silence
+    /// more than a local obstacle. With more than one, it says so.
+    pub fn most_telling(errors: Vec<Error>) -> Error {
+        let tried = errors.len();
+        let telling = errors.into_iter().min_by_key(|error| match error.kind() {
+            // Somebody listened there.
+            Kind::Reset => 0,
+            Kind::Refused => 1,
+            Kind::Busy => 2,
+            Kind::TimedOut => 3,
+            Kind::HostUnreachable | Kind::Prohibited => 4,
+            Kind::NetworkUnreachable => 5,
+            _ => 6,
+        });
+        let Some(mut telling) = telling else {
+            return Error::new(
+                Op::Connect,
+                "nothing",
+                Duration::ZERO,
+                Cause::Unsupported("there is no address to dial"),
+            );
+        };
+        if tried > 1 {
+            telling.target = format!("{}, the most telling of {tried} addresses,", telling.target).into();
         }
+        telling
     }
 
     /// What a caller decides by.
@@ -265,6 +286,10 @@ impl Error {
             Cause::Unsupported(_) => Kind::Unsupported,
             Cause::EndedEarly(_) => Kind::Reset,
             Cause::Misbehaved(_) => Kind::Misbehaved,
+            // Whichever clock it was, it has run out.
+            Cause::Proxy(cause) if matches!(**cause, Cause::TimedOut(_)) => Kind::TimedOut,
+            Cause::Proxy(_) => Kind::Proxy,
+            Cause::Said(_) => Kind::Local,
         }
     }
 
@@ -276,7 +301,7 @@ impl Error {
                 Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
             (Op::Bind, Kind::AddressNotAvailable) => Some("only an address of this machine can be bound"),
-            (Op::Connect, Kind::TimedOut) => {
+            (Op::Connect, Kind::TimedOut) if !self.is_of_proxy() => {
                 Some("a closed port refuses at once; silence is a firewall or a dead host")
             }
             _ => None,
@@ -295,6 +320,61 @@ impl Error {
         }
         let address = self.target.split(' ').next()?;
         address.rsplit_once(':')?.1.parse().ok()
+    }
+}
+
+impl Cause {
+    fn errno(&self) -> Option<i32> {
+        match self {
+            Cause::System(source) => source.raw_os_error(),
+            Cause::TimedOut(_) | Cause::QueueFull => Some(errno::ETIMEDOUT),
+            Cause::SelfConnect => Some(errno::ECONNREFUSED),
+            Cause::Lookup { .. }
+            | Cause::Unsupported(_)
+            | Cause::EndedEarly(_)
+            | Cause::Misbehaved(_)
+            | Cause::Proxy(_)
+            | Cause::Said(_) => None,
+        }
+    }
+
+    fn errname(&self) -> &'static str {
+        match self {
+            Cause::Lookup { name, .. } => name,
+            Cause::Unsupported(_) => "EOPNOTSUPP",
+            Cause::EndedEarly(_) => "EEOF",
+            Cause::Misbehaved(_) => "EEXPECT",
+            Cause::Proxy(_) => "EPROXY",
+            Cause::Said(_) => "EIO",
+            Cause::System(_) | Cause::TimedOut(_) | Cause::QueueFull | Cause::SelfConnect => {
+                self.errno().map_or("EIO", errno::name)
+            }
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Cause::System(source) => errno::words(source),
+            Cause::Lookup { words, .. } | Cause::Said(words) => words.clone(),
+            // Answers there may have been, only not the one that was waited for.
+            Cause::TimedOut(Clock::Total) => "the deadline passed".to_owned(),
+            Cause::TimedOut(clock @ Clock::Idle) => format!("nothing came or went within the {clock} timeout"),
+            Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
+            Cause::QueueFull => "its queue was full until the connect timeout".to_owned(),
+            Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),
+            Cause::Unsupported(words) | Cause::EndedEarly(words) | Cause::Misbehaved(words) => (*words).to_owned(),
+            Cause::Proxy(cause) => cause.words(),
+        }
+    }
+
+    fn reason(&self) -> String {
+        match (self, self.errno()) {
+            (Cause::Lookup { code, name, words, .. }, _) => format!("{words} ({name}, {code})"),
+            // Here the number is the proxy's, and is meant for people.
+            (Cause::Proxy(cause), _) => cause.reason(),
+            (_, Some(number)) => format!("{} ({}, {number})", self.words(), self.errname()),
+            (_, None) => self.words(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
 //! | `ready`    | sockets on serve's event loop |
+//! | `proxy`    | SOCKS and CONNECT: a connection that somebody else makes |
 //! | `proxy_protocol` | the PROXY protocol's header, out and in |
 //! | `crowd`    | many sockets watched by one thread, for echo-bench |
 //! | `trace`    | every call as it happens |
@@ -31,6 +32,7 @@ pub mod errno;
 pub mod error;
 pub mod listen;
 pub mod options;
+pub mod proxy;
 pub mod proxy_protocol;
 pub mod ready;
 pub mod resolve;
@@ -48,6 +50,7 @@ pub use endpoint::{Address, Endpoint, Role, UnixName};
 pub use error::{Cause, Clock, Error, Kind, Op, Result};
 pub use listen::{Listener, listen};
 pub use options::Options;
+pub use proxy::Proxy;
 pub use ready::Driven;
 pub use resolve::{Query, Resolved, resolve};
 pub use socket::Socket;

@@ -127,9 +127,26 @@ impl Socket {
         trace::call("recv", shown, || uninterrupted(|| self.raw().read(&mut bytes.borrow_mut())))
     }
 
+    /// recv(2) with `MSG_PEEK`: what has come is looked at, and stays.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = buffer.len();
+        let bytes = std::cell::RefCell::new(buffer);
+        let shown = |count: Option<&usize>| {
+            let bytes = bytes.borrow();
+            format!("{}, {}, {limit}, MSG_PEEK", self.id(), quoted(&bytes[..count.copied().unwrap_or(0)]))
+        };
+        trace::call("recv", shown, || uninterrupted(|| self.raw().peek(sys::as_uninit(&mut bytes.borrow_mut()))))
+    }
+
     /// send(2): the number of bytes that the system took, which may be fewer than given.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let shown = |_: Option<&usize>| format!("{}, {}, {}", self.id(), quoted(bytes), bytes.len());
+        trace::call("send", shown, || uninterrupted(|| self.raw().write(bytes)))
+    }
+
+    /// send(2) of a secret: a trace shows only how long it is.
+    pub(super) fn send_secret(&self, bytes: &[u8]) -> io::Result<usize> {
+        let shown = |_: Option<&usize>| format!("{}, [a secret], {}", self.id(), bytes.len());
         trace::call("send", shown, || uninterrupted(|| self.raw().write(bytes)))
     }
 

@@ -24,11 +24,22 @@ pub struct Conn {
     peer: Address,
     opened: Instant,
     reply_timeout: OnceLock<Duration>,
+    /// None without a proxy.
+    beyond: Option<Box<Beyond>>,
+}
+
+/// What a proxy, which is the peer then, has connected us to.
+#[derive(Debug)]
+pub struct Beyond {
+    /// As it was asked for.
+    pub destination: String,
+    /// The proxy, as messages name it.
+    pub proxy: String,
 }
 
 impl Conn {
     pub(super) fn new(socket: Socket, transport: Transport, local: Address, peer: Address) -> Conn {
-        Conn { socket, transport, local, peer, opened: Instant::now(), reply_timeout: OnceLock::new() }
+        Conn { socket, transport, local, peer, opened: Instant::now(), reply_timeout: OnceLock::new(), beyond: None }
     }
 
     /// Our end.
@@ -39,6 +50,16 @@ impl Conn {
     /// The other end.
     pub fn peer(&self) -> &Address {
         &self.peer
+    }
+
+    /// What is behind the proxy that is its peer; none without one.
+    pub fn beyond(&self) -> Option<&Beyond> {
+        self.beyond.as_deref()
+    }
+
+    /// The same connection, now that the proxy at its other end has made the rest of the way.
+    pub(super) fn reaching(self, beyond: Beyond) -> Conn {
+        Conn { beyond: Some(Box::new(beyond)), ..self }
     }
 
     /// The protocol.
@@ -175,7 +196,10 @@ impl Conn {
 /// As error messages name it: `127.0.0.1:80 (tcp)`.
 impl std::fmt::Display for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.peer, self.transport)
+        match &self.beyond {
+            Some(beyond) => write!(f, "{} ({}) through {}", beyond.destination, self.transport, beyond.proxy),
+            None => write!(f, "{} ({})", self.peer, self.transport),
+        }
     }
 }
 

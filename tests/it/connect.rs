@@ -3,6 +3,7 @@
 mod people;
 #[cfg(all(unix, feature = "exec"))]
 mod programs;
+mod proxies;
 
 use std::io::{Read, Write};
 

@@ -19,6 +19,8 @@ struct Verdict<'a> {
     event: &'static str,
     peer: String,
     local: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a str>,
     how: &'a str,
     received_bytes: Option<u64>,
     sent_bytes: Option<u64>,
@@ -43,8 +45,9 @@ pub fn tell_handed_over(conn: &Conn, status: Status, output: Output) {
     let verdict = Verdict {
         schema: SCHEMA,
         event: "closed",
-        peer: conn.peer().to_string(),
+        peer: peer(conn),
         local: conn.local().to_string(),
+        proxy: conn.beyond().map(|beyond| beyond.proxy.as_str()),
         how: "program_ended",
         received_bytes: None,
         sent_bytes: None,
@@ -56,6 +59,11 @@ pub fn tell_handed_over(conn: &Conn, status: Status, output: Output) {
         digests: None,
     };
     output.verdict(&verdict, text);
+}
+
+/// The other end, which may be behind a proxy.
+fn peer(conn: &Conn) -> String {
+    conn.beyond().map_or_else(|| conn.peer().to_string(), |beyond| beyond.destination.clone())
 }
 
 /// What the system knows of the connection, at the end of a line.
@@ -90,8 +98,9 @@ pub fn tell(conn: &Conn, outcome: &Outcome, program: Option<Status>, digests: Op
     let verdict = Verdict {
         schema: SCHEMA,
         event: "closed",
-        peer: conn.peer().to_string(),
+        peer: peer(conn),
         local: conn.local().to_string(),
+        proxy: conn.beyond().map(|beyond| beyond.proxy.as_str()),
         how,
         received_bytes: Some(received_bytes),
         sent_bytes: Some(sent_bytes),

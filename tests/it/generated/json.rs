@@ -11,7 +11,7 @@ use serde_json::Value;
 use socket2::Type;
 
 use super::readme::read;
-use crate::harness::{Run, Server, Signal, pattern, plain_socket};
+use crate::harness::{Peer, Place, Run, Server, Signal, pattern, plain_socket, read_exactly};
 use crate::serve::telling::ask_many;
 
 /// The fields of the table below a schema's heading.
@@ -54,6 +54,7 @@ fn records() -> [(&'static str, String); 5] {
     let listening = server.listening.join("\n");
     let target = server.v4();
     let connect = Run::sockkit("connect --json --hash sha256 -e echo").args([&target]).finish().stderr;
+    let connect = connect + &through_a_proxy();
     let probe = Run::sockkit("probe --json 127.0.0.1:1").args([&target]).finish().stdout;
     let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
     // A close that is a reset is a failure to the server, and has a name.
@@ -77,6 +78,16 @@ fn records() -> [(&'static str, String); 5] {
         ("sockkit.echo-bench/1", text(bench)),
         ("sockkit.trace/1", trace),
     ]
+}
+
+/// The record of a connection through a proxy, which has a field more.
+fn through_a_proxy() -> String {
+    let proxy = Peer::start(Place::Tcp, |mut peer| {
+        let asked = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n";
+        assert_eq!(read_exactly(&peer, asked.len()), asked);
+        peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("somebody reads");
+    });
+    Run::sockkit(&format!("connect --json --proxy http://{} a:1", proxy.address)).finish().stderr
 }
 
 #[test]
