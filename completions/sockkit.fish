@@ -42,6 +42,10 @@ send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, the
 banner=\t'the same, then echo'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow -d 'Let in only peers of this network (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny -d 'Refuse peers of this network, also those that --allow names (repeatable)' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow-file -d 'Let in only peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny-file -d 'Refuse peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

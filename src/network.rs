@@ -78,6 +78,43 @@ impl Network {
     }
 }
 
+/// Several networks, to be asked who is in any of them: as quick with a hundred thousand as with one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Sorted, and apart from each other.
+    v4: Vec<(u128, u128)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl Networks {
+    /// All of these.
+    pub fn of(networks: impl IntoIterator<Item = Network>) -> Networks {
+        let mut all = Networks::default();
+        for network in networks {
+            let spans = if network.is_v6 { &mut all.v6 } else { &mut all.v4 };
+            spans.push((network.first, network.last));
+        }
+        for spans in [&mut all.v4, &mut all.v6] {
+            spans.sort_unstable();
+            // One that begins inside of another is part of it, since networks never overlap by halves.
+            spans.dedup_by(|inner, outer| inner.0 <= outer.1);
+        }
+        all
+    }
+
+    /// Whether a peer with this address is in one of them; IPv4 in IPv6's clothes is compared as IPv4, and as it came.
+    pub fn has_peer(&self, address: IpAddr) -> bool {
+        self.has(address.to_canonical()) || (address.is_ipv6() && self.has(address))
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        let (number, bits) = number(address);
+        let spans = if bits == 128 { &self.v6 } else { &self.v4 };
+        let after = spans.partition_point(|(first, _)| *first <= number);
+        after > 0 && number <= spans[after - 1].1
+    }
+}
+
 /// As it is written: `ADDRESS/LENGTH`.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +160,9 @@ mod tests {
             ("[2001:db8::1]", "2001:db8::1", true),
         ] {
             let network = Network::parse_or_address(network).unwrap();
-            assert_eq!(network.has_peer(address.parse().unwrap()), expected, "{network}, {address}");
+            let address = address.parse().unwrap();
+            assert_eq!(network.has_peer(address), expected, "{network}, {address}");
+            assert_eq!(Networks::of([network]).has_peer(address), expected, "{network}, {address}");
         }
     }
 
@@ -148,6 +187,20 @@ mod tests {
             prop_assert_eq!(Network::parse(&network.to_string()), Ok(network));
             prop_assert_eq!(network.count(), 1 << (32 - length));
             prop_assert!(network.has(Ipv4Addr::from_bits(number).into()));
+        }
+
+        #[test]
+        fn many_hold_whom_one_of_them_holds(all in prop::collection::vec((any::<u32>(), 8_u32..=32), 0..20), address: u32) {
+            let network = |(number, length): &(u32, u32)| {
+                let first = u64::from(*number) >> (32 - length) << (32 - length);
+                Network::parse(&format!("{}/{length}", Ipv4Addr::from_bits(first as u32))).unwrap()
+            };
+            let all: Vec<Network> = all.iter().map(network).collect();
+            let many = Networks::of(all.clone());
+            let inside = all.iter().filter_map(|network| network.at(network.count() / 2));
+            for address in inside.chain([Ipv4Addr::from_bits(address).into()]) {
+                prop_assert_eq!(many.has_peer(address), all.iter().any(|network| network.has_peer(address)));
+            }
         }
 
         #[test]

@@ -1,5 +1,6 @@
 //! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
 
+mod access;
 mod content;
 mod counters;
 mod discard;
@@ -16,6 +17,7 @@ mod service;
 mod stream;
 mod teller;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -30,6 +32,7 @@ use crate::exit::Status;
 use crate::output::Output;
 use crate::signals;
 use crate::units::parse_duration;
+use access::{Access, AccessArgs};
 use engine::{Ending, Settings, Wish};
 use mode::ModeParser;
 use service::Service;
@@ -78,6 +81,9 @@ pub struct Args {
     /// Listen: always so (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// Who may come in.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
@@ -119,9 +125,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn from_args(args: &Args) -> Result<Plan, UsageError> {
+    fn from_args(args: &Args) -> Result<Plan> {
         let endpoint = endpoint(args)?;
         let transport = args.transport.to(&endpoint);
+        if transport.is_unix() && args.access.is_typed() {
+            return Err(UsageError(
+                "--allow and --deny have no meaning for a unix socket, whose path has permissions".to_owned(),
+            )
+            .into());
+        }
         let mut options = args.options.clone();
         if transport == Transport::Tcp {
             // An echo must not wait for Nagle's algorithm, and a restart must not wait for TIME_WAIT. Winsock's SO_REUSEADDR
@@ -137,13 +149,19 @@ impl Plan {
         if !transport.is_stream()
             && let Some(why) = args.mode.why_not_datagrams(PAYLOAD_BYTES_MAX)
         {
-            return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())));
+            return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())).into());
         }
         Ok(Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
             options,
-            settings: Settings { service: args.mode.clone(), once: args.once, grace: args.grace, threads: cores() },
+            settings: Settings {
+                service: args.mode.clone(),
+                once: args.once,
+                grace: args.grace,
+                threads: cores(),
+                access: Arc::new(Access::new(args.access.clone())?),
+            },
             backlog: args.backlog,
         })
     }
@@ -186,6 +204,9 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Plan::from_args(args)?;
     raise_descriptor_limit();
     let resolved = resolve(&plan.endpoint, &plan.query)?;
+    if plan.settings.service.needs_allow(plan.query.transport.is_stream()) {
+        plan.settings.access.guard(plan.settings.service.word(), &resolved.addresses)?;
+    }
     let listeners = listen(&resolved.addresses, plan.query.transport, &plan.options, plan.backlog)?;
     let (wish, wishes) = mpsc::unbounded_channel();
     let hear = move |heard| wish.send(Wish::of(heard)).is_ok();

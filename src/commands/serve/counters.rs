@@ -58,6 +58,8 @@ pub struct Counters {
     pub connections_failed: Counter,
     /// Those that were reset when the grace period ended.
     pub connections_cut: Counter,
+    /// Those that were not let in, and are not among the connections.
+    pub connections_refused: Counter,
     /// Accepts that failed for want of descriptors or memory.
     pub accepts_failed: Counter,
     /// Datagrams received.
@@ -65,6 +67,8 @@ pub struct Counters {
     /// Datagrams that were not answered: forged senders, senders without a name, an answer that
     /// would be too long, or no room to send.
     pub datagrams_unanswered: Counter,
+    /// Datagrams that were not let in, and are not among the datagrams.
+    pub datagrams_refused: Counter,
     /// Bytes received, on connections that have ended.
     pub received_bytes: Counter,
     /// Bytes sent, on connections that have ended.
@@ -90,9 +94,11 @@ impl Counters {
             connections_peak: self.connections_peak.get(),
             connections_failed: self.connections_failed.get(),
             connections_cut: self.connections_cut.get(),
+            connections_refused: self.connections_refused.get(),
             accepts_failed: self.accepts_failed.get(),
             datagrams: self.datagrams.get(),
             datagrams_unanswered: self.datagrams_unanswered.get(),
+            datagrams_refused: self.datagrams_refused.get(),
             received_bytes: self.received_bytes.get(),
             sent_bytes: self.sent_bytes.get(),
             events_dropped: 0,
@@ -112,9 +118,11 @@ pub struct Summary {
     pub connections_peak: u64,
     pub connections_failed: u64,
     pub connections_cut: u64,
+    pub connections_refused: u64,
     pub accepts_failed: u64,
     pub datagrams: u64,
     pub datagrams_unanswered: u64,
+    pub datagrams_refused: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
     /// Lines that were left out because nobody read them in time.

@@ -4,6 +4,7 @@
 //! so that nothing is left behind however the command ends; to the kernel's scheduler both are the same.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl Embedded {
         let address = listeners[0].local().clone();
         let (stop, stops) = mpsc::unbounded_channel();
         // Its clients are gone before it is: there is nothing to wait for.
-        let settings = Settings { service: Service::Echo, once: false, grace: Duration::ZERO, threads: 1 };
+        let settings =
+            Settings { service: Service::Echo, once: false, grace: Duration::ZERO, threads: 1, access: Arc::default() };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.
             let _ = serve(listeners, settings, Events::none(), stops);

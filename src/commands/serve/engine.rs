@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::access::Access;
 use super::counters::{Counters, Summary};
 use super::events::Events;
 use super::life::Life;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How many event loops.
     pub threads: usize,
+    /// Who may come in.
+    pub access: Arc<Access>,
 }
 
 /// What somebody wants of a running server.
@@ -54,20 +57,25 @@ pub struct Settings {
 pub enum Wish {
     /// The end, by a signal of this number. The first begins the drain, the second ends it.
     Stop(u8),
+    /// Files to be read again.
+    Reload,
     /// The summary so far.
     Report,
 }
 
 impl Wish {
-    /// What a signal asks for. With no file to read again a hangup is what it is to every program: the end.
+    /// What a signal asks for.
     pub fn of(heard: Heard) -> Wish {
         match heard {
             Heard::End(number) => Wish::Stop(number),
-            Heard::Reload => Wish::Stop(1),
+            Heard::Reload => Wish::Reload,
             Heard::Report => Wish::Report,
         }
     }
 }
+
+/// SIGHUP's number, the same on every system.
+const HANGUP: u8 = 1;
 
 /// Wishes, as they come. A closed channel is a wish to stop.
 pub type Wishes = mpsc::UnboundedReceiver<Wish>;
@@ -173,8 +181,19 @@ impl Server {
         loop {
             match wishes.recv().await? {
                 Wish::Stop(number) => return Some(number),
+                Wish::Reload if self.settings.access.has_files() => self.reload(),
+                // With nothing to read again, a hangup is what it is to every program: the end.
+                Wish::Reload => return Some(HANGUP),
                 Wish::Report => self.report(),
             }
+        }
+    }
+
+    /// Reads again what comes from files. What is wrong with them is told, and changes nothing.
+    fn reload(&self) {
+        match self.settings.access.reload() {
+            Ok(()) => self.events.reloaded(),
+            Err(error) => self.events.not_reloaded(&error),
         }
     }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::access::Refusal;
 use super::counters::{Summary, Traffic};
 use super::ending::How;
 use super::service::Service;
 use super::teller::{Line, Teller};
 use crate::connection::socket::Datagram;
-use crate::connection::{Conn, Error, Listener, TcpInfo};
+use crate::connection::{Address, Conn, Error, Listener, TcpInfo};
 use crate::output::{Output, Verbosity};
 use crate::units::{Count, Elapsed, Size, milliseconds};
 
@@ -91,6 +92,16 @@ struct Served<'a> {
     summary: &'a Summary,
     elapsed_ms: f64,
 }
+
+#[derive(Serialize)]
+struct Refused {
+    peer: String,
+    local: String,
+    reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Reloaded {}
 
 #[derive(Serialize)]
 struct LeftOut {
@@ -172,8 +183,7 @@ impl Events {
 
     /// A datagram has come; said only with `-v`, or in JSON.
     pub fn datagram(&self, datagram: &Datagram) {
-        let wanted = |output: &Output| output.json || output.verbosity >= Verbosity::Verbose;
-        let Some(output) = self.talkative().filter(wanted) else { return };
+        let Some(output) = self.wordy() else { return };
         let &Datagram { length, truncated, .. } = datagram;
         let peer = datagram.from.to_string();
         let cut = if truncated { ", cut off" } else { "" };
@@ -184,6 +194,26 @@ impl Events {
     /// Something failed that does not end the server.
     pub fn failed(&self, error: &Error) {
         self.say(Line::Failure(error.to_string(), error.hint()));
+    }
+
+    /// Somebody was not let in; of datagrams that is said only with `-v`, or in JSON.
+    pub fn refused(&self, peer: &Address, listener: &Listener, why: Refusal) {
+        let wanted = if listener.transport().is_stream() { self.talkative() } else { self.wordy() };
+        let Some(output) = wanted else { return };
+        let (peer, local, reason) = (peer.to_string(), listener.local().to_string(), why.word());
+        let text = format!("refused {peer}: {reason}");
+        self.tell(output, "refused", Refused { peer, local, reason }, text);
+    }
+
+    /// Files were read again.
+    pub fn reloaded(&self) {
+        let Some(output) = self.talkative() else { return };
+        self.tell(output, "reloaded", Reloaded {}, "reloaded");
+    }
+
+    /// Files could not be read again, or not understood: all is as it was.
+    pub fn not_reloaded(&self, error: &anyhow::Error) {
+        self.say(Line::Failure(format!("reload failed, the rules are as they were: {error:#}"), None));
     }
 
     /// Told to stop, with connections still open.
@@ -212,6 +242,11 @@ impl Events {
 
     fn talkative(&self) -> Option<Output> {
         self.output.filter(|output| output.verbosity > Verbosity::Quiet)
+    }
+
+    /// For what happens too often to be told unasked.
+    fn wordy(&self) -> Option<Output> {
+        self.talkative().filter(|output| output.json || output.verbosity >= Verbosity::Verbose)
     }
 
     /// An event, in the form that was asked for.
@@ -255,6 +290,7 @@ fn describe(summary: &Summary, is_stream: bool, elapsed: Duration) -> String {
     for (number, what) in [
         (summary.connections_failed, "failed"),
         (summary.connections_cut, "cut off at the end"),
+        (summary.connections_refused + summary.datagrams_refused, "refused"),
         (summary.accepts_failed, "accepts failed"),
         (summary.datagrams_unanswered, "not answered"),
     ] {

@@ -50,7 +50,7 @@ fn fields(records: &str, schema: &str) -> BTreeSet<String> {
 
 /// Records of each form, with every field that there is.
 fn records() -> [(&'static str, String); 5] {
-    let server = Server::start("--json --grace 1 --send-buffer 4Ki");
+    let server = Server::start("--json --grace 1 --send-buffer 4Ki --deny 127.0.0.2");
     let listening = server.listening.join("\n");
     let target = server.v4();
     let connect = Run::sockkit("connect --json --hash sha256 -e echo").args([&target]).finish().stderr;
@@ -60,6 +60,8 @@ fn records() -> [(&'static str, String); 5] {
     // A close that is a reset is a failure to the server, and has a name.
     Run::sockkit("probe --quiet --linger=0").args([&target]).check();
     let bench = Run::sockkit("echo-bench --json -n 1000").args([&target]).finish().stdout;
+    // One that is not let in.
+    Run::sockkit("probe --quiet -s 127.0.0.2").args([&target]).check();
     // A peer that sends and never reads keeps the server draining for as long as it may.
     let (stalled, name) = plain_socket(&target, Type::STREAM);
     stalled.set_recv_buffer_size(4096).expect("a small window");

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Ending, Server, Wishes};
+use crate::commands::serve::access::Refusal;
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
@@ -55,8 +56,8 @@ impl Server {
             };
             // What recvfrom(2) reports here is the fate of an earlier answer: its receiver is gone.
             let Ok(datagram) = received else { continue };
-            self.take(&listener, &buffer[..datagram.length], &datagram).await;
-            if self.settings.once {
+            let is_taken = self.take(&listener, &buffer[..datagram.length], &datagram).await;
+            if is_taken && self.settings.once {
                 return self.finished.notify_one();
             }
         }
@@ -67,7 +68,7 @@ impl Server {
     async fn answer_what_is_queued(&self, listener: &Driven<Listener>, buffer: &mut [u8]) {
         loop {
             match listener.get().socket().recv_from(buffer) {
-                Ok(datagram) => self.take(listener, &buffer[..datagram.length], &datagram).await,
+                Ok(datagram) => drop(self.take(listener, &buffer[..datagram.length], &datagram).await),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {}
             }
@@ -76,7 +77,13 @@ impl Server {
         }
     }
 
-    async fn take(&self, listener: &Driven<Listener>, bytes: &[u8], datagram: &Datagram) {
+    /// Answers a datagram, unless it is refused; says whether it was taken.
+    async fn take(&self, listener: &Driven<Listener>, bytes: &[u8], datagram: &Datagram) -> bool {
+        if !self.settings.access.admits(&datagram.from) {
+            self.counters.datagrams_refused.add(1);
+            self.events.refused(&datagram.from, listener.get(), Refusal::Denied);
+            return false;
+        }
         self.counters.datagrams.add(1);
         self.counters.received_bytes.add(bytes.len() as u64);
         self.events.datagram(datagram);
@@ -84,6 +91,7 @@ impl Server {
             Some(sent_bytes) => self.counters.sent_bytes.add(sent_bytes as u64),
             None => self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers())),
         };
+        true
     }
 
     /// How many bytes answered a datagram, if any did.

@@ -13,8 +13,9 @@ use anyhow::Result;
 
 use super::workers::Workers;
 use super::{Server, Wishes};
+use crate::commands::serve::access::Refusal;
 use crate::connection::listen::{AcceptAdvice, after_failed_accept};
-use crate::connection::{Address, Driven, Listener, Socket};
+use crate::connection::{Address, Conn, Driven, Listener, Socket};
 
 /// The shortest pause after accept ran out of descriptors: one may be back at once.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -48,8 +49,7 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => {
                     trouble.pause = PAUSE_MIN;
-                    self.welcome(listener, socket, peer, workers);
-                    if self.settings.once {
+                    if self.welcome(listener, socket, peer, workers) && self.settings.once {
                         return Ok(false);
                     }
                 }
@@ -95,8 +95,13 @@ impl Server {
         }
     }
 
-    /// A new connection is dealt to an event loop. What fails here is its own misfortune.
-    fn welcome(self: &Arc<Server>, listener: &Listener, socket: Socket, peer: Address, workers: &Workers) {
+    /// A new connection is dealt to an event loop, unless it is refused. What fails here is its own misfortune. Says whether
+    /// it counts as served.
+    fn welcome(self: &Arc<Server>, listener: &Listener, socket: Socket, peer: Address, workers: &Workers) -> bool {
+        if !self.settings.access.admits(&peer) {
+            self.refuse(listener, socket, peer, Refusal::Denied);
+            return false;
+        }
         let id = self.counters.connections.add(1) + 1;
         match listener.connection(socket, peer) {
             Ok(conn) => {
@@ -110,6 +115,15 @@ impl Server {
             }
             Err(error) => self.events.failed(&error),
         }
+        true
+    }
+
+    /// Ends a connection that is not served: with a reset, which no client takes for an empty answer.
+    fn refuse(&self, listener: &Listener, socket: Socket, peer: Address, why: Refusal) {
+        self.counters.connections_refused.add(1);
+        self.events.refused(&peer, listener, why);
+        // Whatever fails here has failed for somebody who is not wanted.
+        let _ = listener.connection(socket, peer).and_then(Conn::abort);
     }
 
     fn enter(&self) {
