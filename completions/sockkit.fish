@@ -121,6 +121,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-af
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s e -l exec -d 'Run PROGRAM, and let it talk to the peer; its arguments come after --' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s c -l sh-exec -d 'The same with a shell\'s command' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy -d 'Connect through a proxy: SCHEME://[USER@]HOST:PORT' -r -f
@@ -195,6 +197,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s C -l crlf -d
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l timestamps -d 'Begin each line on stdout with the time at which it came'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l raw -d 'Write what the peer sends to a terminal as it is'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s x -l hex -d 'Show what goes each way on stderr, in hexadecimal and as text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record-strict -d 'End when the record cannot be written [status: 4]'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l force -d 'Replace the record\'s FILE if it is there'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 6 -l ipv6 -d 'IPv6 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'

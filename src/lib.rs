@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `cli` | the command line: what was typed |
 //! | `commands/serve`, `connect`, `probe`, `echo_bench` | each makes a plan of its arguments, then carries it out |
+//! | `commands/recording` | what serve and connect share of recording and replaying |
 //! | `connection/` | sockets: endpoints, options, dial, listen, send, receive, trace, errors |
 //! | `relay` | two byte streams joined, and the half-close rules |
 //! | `record` | sessions written down, and read back |
@@ -43,6 +44,7 @@ pub mod commands {
     pub mod connect;
     pub mod echo_bench;
     pub mod probe;
+    pub mod recording;
     pub mod serve;
 }
 pub mod completions;

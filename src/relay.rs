@@ -31,6 +31,7 @@ mod outgoing;
 mod supervisor;
 
 use std::io::{self, Read, Write};
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -83,6 +84,9 @@ pub struct Rules {
 /// Something that looks at bytes as they pass, in their order; they wait for it.
 pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
 
+/// Something that is told of the end of a direction.
+pub type EndTap = Box<dyn FnOnce() + Send>;
+
 /// Those who look at what passes.
 #[derive(Default)]
 pub struct Taps {
@@ -92,6 +96,10 @@ pub struct Taps {
     pub sent: Vec<Tap>,
     /// At what has come from the peer.
     pub received: Vec<Tap>,
+    /// At our FIN, before it is sent.
+    pub finishing: Vec<EndTap>,
+    /// At the peer's FIN.
+    pub finished: Vec<EndTap>,
 }
 
 /// How it ended.
@@ -221,6 +229,12 @@ impl Stopper {
         self.0.send(Event::Stopped(signal)).is_ok()
     }
 
+    /// Ends it, because somebody who gets what passes has failed.
+    pub fn fail_output(&self, error: io::Error) {
+        // A relay that is over needs no word.
+        let _ = self.0.send(Event::OutputFailed(error));
+    }
+
     /// Says that nobody reads the output any more.
     pub fn end_output(&self) {
         // A relay that is over needs no word.
@@ -256,7 +270,8 @@ impl Relay {
         mut taps: Taps,
     ) -> Outcome {
         let Relay { conn, rules, progress, events, happened } = self;
-        let received = std::mem::take(&mut taps.received);
+        let receiving =
+            Taps { received: take(&mut taps.received), finished: take(&mut taps.finished), ..Taps::default() };
         if rules.traffic != Traffic::ReceiveOnly {
             spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, taps, progress));
         }
@@ -264,14 +279,14 @@ impl Relay {
             // Read and dropped: a close with unread input would be a reset.
             Traffic::SendOnly if conn.transport().is_stream() => {
                 spawn(&conn, &progress, &events, move |conn, progress| {
-                    receive_output(conn, io::sink(), received, progress)
+                    receive_output(conn, io::sink(), receiving, progress)
                 });
             }
             // An error that comes back is then found at the end, and not by chance before it.
             Traffic::SendOnly => {}
             _ => {
                 spawn(&conn, &progress, &events, move |conn, progress| {
-                    receive_output(conn, output, received, progress)
+                    receive_output(conn, output, receiving, progress)
                 });
             }
         }
@@ -327,6 +342,7 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, p
         }
     };
     if is_stream && !rules.keeps_direction {
+        taps.finishing.into_iter().for_each(|tap| tap());
         // A peer that is gone needs no half-close; how it went is what the receiving side finds out.
         progress.half_closed.store(conn.finish().is_ok(), Ordering::Release);
     }
@@ -351,19 +367,20 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progr
 }
 
 /// The peer to the output, to the peer's end.
-fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Vec<Tap>, progress: &Progress) -> Event {
+fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Taps, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     loop {
         progress.peer.begins();
         match conn.recv(&mut block) {
             Ok(0) if is_stream => {
+                taps.finished.into_iter().for_each(|tap| tap());
                 return output.flush().map_or_else(Event::OutputFailed, |()| Event::PeerFinished);
             }
             Ok(count) => {
                 progress.peer.ends();
                 progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
-                for tap in &mut taps {
+                for tap in &mut taps.received {
                     tap(&block[..count]);
                 }
                 if let Err(error) = output.write_all(&block[..count]) {

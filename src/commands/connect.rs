@@ -1,15 +1,17 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
 //! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `executed` puts a program in the user's
-//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, `shown` shows it, and `way` is how the peer is
-//! reached.
+//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, `recorded` records, `shown` shows it, and `way`
+//! is how the peer is reached.
 
 mod executed;
 mod joining;
 mod kept;
+mod recorded;
 mod shown;
 mod verdict;
 mod way;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -19,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
 
 use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
+use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::{Clock, Conn, Endpoint, Error, Op, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
@@ -81,6 +84,9 @@ pub struct Args {
     /// What is shown and kept of the bytes that pass.
     #[command(flatten)]
     pub passing: PassingArgs,
+    /// What is recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
     /// A program in the user's place.
     #[command(flatten)]
     pub program: ProgramArgs,
@@ -169,6 +175,7 @@ impl Plan {
         if let Some(proxy) = &proxy {
             proxy.suits(&endpoint, transport, args.transport.allowed()).map_err(UsageError)?;
         }
+        args.record.check(transport)?;
         Ok(Plan {
             query: args.transport.query(transport, args.lookup.numeric, Some(args.connect_timeout)),
             proxy,
@@ -212,12 +219,29 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
 /// Runs `connect`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Arc::new(Plan::from_args(args)?);
-    let conn = Arc::new(connected(&plan, output)?);
+    match args.record.start(None, output)? {
+        Some(recording) => {
+            let result = converse(&plan, Some(&recording), output);
+            recording.end(result)
+        }
+        None => converse(&plan, None, output),
+    }
+}
+
+/// One conversation, from the connecting to the verdict.
+fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> Result<Status> {
+    let conn = Arc::new(connected(plan, output)?);
     if let Some(program) = plan.program.as_ref().filter(|_| plan.hands_over) {
         return executed::hand_over(program, conn, plan.rules.deadline, output);
     }
     let relay = Relay::new(conn.clone(), plan.rules);
     let stopper = relay.stopper();
+    let mut taps = Taps::default();
+    let track = recording.map(|recording| {
+        let ends = stopper.clone();
+        recording.ends_with(move || ends.fail_output(io::ErrorKind::Other.into()));
+        recorded::record(recording.recorder(), &conn, &mut taps)
+    });
     let (program, input, printer) = match &plan.program {
         Some(program) => {
             let (running, pipes) = Piped::start(program, &conn, stopper)?;
@@ -230,7 +254,6 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         }
     };
     let (printer, file) = kept::save(printer, plan.output_file.as_deref())?;
-    let mut taps = Taps::default();
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
         shown::dump(&mut taps, output);
@@ -241,6 +264,9 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         shown::count(&mut taps, bar);
     }
     let outcome = relay.run(input, printer, taps);
+    if let Some(track) = track {
+        recorded::close(&track, &outcome);
+    }
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

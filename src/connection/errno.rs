@@ -102,7 +102,7 @@ pub fn words(error: &io::Error) -> String {
     }
 }
 
-/// The words with the name and the number: `No space left on device (ENOSPC, 28)`.
+/// An error as messages have it: `No space left on device (ENOSPC, 28)`; one that is not the system's has only words.
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{} ({}, {number})", words(error), name(number)),

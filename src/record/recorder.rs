@@ -103,10 +103,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Recorder {
     /// Begins a record in a file. Times count from now.
-    pub fn start(mut file: File, mut form: Form, header: &Header, told: Told) -> io::Result<Recorder> {
-        let mut head = Vec::new();
-        form.begin(header, &mut head);
-        file.write_all(&head)?;
+    pub fn start(file: File, form: Form, header: Header, told: Told) -> io::Result<Recorder> {
         let shared = Arc::new(Shared {
             begun: Instant::now(),
             queue: Mutex::new(Queue {
@@ -126,7 +123,7 @@ impl Recorder {
         });
         let own = shared.clone();
         let writer = std::thread::Builder::new().name("record".to_owned()).spawn(move || {
-            write_to(&own, file, form, head.len() as u64);
+            write_to(&own, file, form, &header);
             lock(&own.queue).has_writer = false;
             own.emptied.notify_all();
         })?;
@@ -138,7 +135,7 @@ impl Recorder {
     pub fn open(&self, connection: u64, transport: Transport, peer: &Address, local: &Address) -> Track {
         let (peer, local) = (peer.clone(), local.clone());
         self.0.push(What::Open { connection, transport, peer, local });
-        Track { recorder: self.clone(), connection, received_bytes: AtomicU64::new(0), sent_bytes: AtomicU64::new(0) }
+        Track { recorder: self.clone(), connection, state: Mutex::default() }
     }
 
     /// Ends the record and waits until it is written. An error is why it is incomplete; it has been told.
@@ -250,8 +247,13 @@ impl Shared {
 }
 
 /// Writes what comes, to the end.
-fn write_to(shared: &Shared, mut file: File, mut form: Form, mut whole_bytes: u64) {
+fn write_to(shared: &Shared, mut file: File, mut form: Form, header: &Header) {
     let mut bytes = Vec::new();
+    form.begin(header, &mut bytes);
+    let mut whole_bytes = bytes.len() as u64;
+    if let Err(error) = file.write_all(&bytes) {
+        return shared.fail(error);
+    }
     let mut write = |event: &Event, file: &mut File| {
         bytes.clear();
         form.append(event, &mut bytes);
@@ -281,42 +283,66 @@ fn write_to(shared: &Shared, mut file: File, mut form: Form, mut whole_bytes: u6
     let _ = write(&shared.end(false), &mut file);
 }
 
-/// One connection's part of a record. It knows how far each direction has come.
+/// One connection's part of a record. It knows how far each direction has come; what happens after its end is not written.
 pub struct Track {
     recorder: Recorder,
     connection: u64,
-    received_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
+    /// Held while an event is queued, so that offsets go up in the file as well.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    received_bytes: u64,
+    sent_bytes: u64,
+    is_closed: bool,
+}
+
+impl State {
+    fn so_far(&mut self, direction: Direction) -> &mut u64 {
+        match direction {
+            Direction::Received => &mut self.received_bytes,
+            Direction::Sent => &mut self.sent_bytes,
+        }
+    }
 }
 
 impl Track {
     /// Bytes have passed, or one datagram has.
     pub fn data(&self, direction: Direction, bytes: &[u8]) {
-        let offset = self.so_far(direction).fetch_add(bytes.len() as u64, Ordering::AcqRel);
-        self.recorder.0.push(What::Data { connection: self.connection, direction, offset, bytes: bytes.to_vec() });
+        let copy = bytes.to_vec();
+        self.push(|connection, state| {
+            let so_far = state.so_far(direction);
+            let offset = *so_far;
+            *so_far += copy.len() as u64;
+            What::Data { connection, direction, offset, bytes: copy }
+        });
     }
 
     /// A direction has ended.
     pub fn finished(&self, direction: Direction) {
-        let offset = self.so_far(direction).load(Ordering::Acquire);
-        self.recorder.0.push(What::Finished { connection: self.connection, direction, offset });
+        self.push(|connection, state| What::Finished { connection, direction, offset: *state.so_far(direction) });
     }
 
     /// A rule misbehaved.
     pub fn fault(&self, rule: u64, fault: &str, at: u64) {
-        let fault = fault.to_owned();
-        self.recorder.0.push(What::Fault { connection: self.connection, rule, fault, at });
+        self.push(|connection, _| What::Fault { connection, rule, fault: fault.to_owned(), at });
     }
 
-    /// It is over; so many bytes came and went in all.
-    pub fn close(&self, ending: Ending, received_bytes: u64, sent_bytes: u64) {
-        self.recorder.0.push(What::Close { connection: self.connection, ending, received_bytes, sent_bytes });
+    /// It is over. Of what was to be sent, the system has taken so many bytes.
+    pub fn close(&self, ending: Ending, sent_bytes: u64) {
+        self.push(|connection, state| {
+            state.is_closed = true;
+            let sent_bytes = sent_bytes.min(state.sent_bytes);
+            What::Close { connection, ending, received_bytes: state.received_bytes, sent_bytes }
+        });
     }
 
-    fn so_far(&self, direction: Direction) -> &AtomicU64 {
-        match direction {
-            Direction::Received => &self.received_bytes,
-            Direction::Sent => &self.sent_bytes,
+    fn push(&self, what: impl FnOnce(u64, &mut State) -> What) {
+        let mut state = lock(&self.state);
+        if !state.is_closed {
+            let what = what(self.connection, &mut state);
+            self.recorder.0.push(what);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The tests that run sockkit as a user does. One binary, a file for each subject:
 //!
 //! - `harness`: runs, servers, masks
+//! - `record`: what is recorded, and played again
 //! - `serve`, `connect`, `probe`, `echo_bench`: each command's behaviour
 //! - `halfclose`: who ends a connection, and what is lost: nothing
 //! - `modes`: what a server does with those who come
@@ -19,6 +20,7 @@ mod modes;
 #[cfg(unix)]
 mod peers;
 mod probe;
+mod record;
 mod serve;
 mod tidy;
 mod trace;

@@ -43,7 +43,7 @@ pub fn program_of(args: &Args) -> Result<Option<Program>, UsageError> {
 pub fn sees_bytes(args: &Args) -> bool {
     let is_paced = args.joining.crlf || args.joining.interval.is_some() || args.joining.rate_limit.is_some();
     let is_timed = args.joining.quit_after.is_some() || args.idle_timeout.is_some();
-    let is_kept = args.passing.output_file.is_some() || args.hash.is_some();
+    let is_kept = args.passing.output_file.is_some() || args.hash.is_some() || args.record.record.is_some();
     is_paced || is_timed || is_kept || args.passing.hex || args.progress || args.joining.no_shutdown
 }
 

@@ -17,7 +17,7 @@ fn header() -> Header {
 fn recorded(form: Form, record: impl FnOnce(&Recorder)) -> Record {
     let file = tempfile::NamedTempFile::new().unwrap();
     let recorder =
-        Recorder::start(file.reopen().unwrap(), form, &header(), Box::new(|error| panic!("{error}"))).unwrap();
+        Recorder::start(file.reopen().unwrap(), form, header(), Box::new(|error| panic!("{error}"))).unwrap();
     record(&recorder);
     recorder.finish().unwrap();
     Record::read(BufReader::new(file.reopen().unwrap())).unwrap()
@@ -41,7 +41,8 @@ fn several_threads_write_one_record_in_which_time_goes_forward() {
                         track.data(Direction::Sent, format!("{round}\n").as_bytes());
                     }
                     track.finished(Direction::Received);
-                    track.close(Ending::Finished, 3 * ROUNDS as u64, 690);
+                    track.close(Ending::Finished, u64::MAX);
+                    track.data(Direction::Sent, b"late");
                 });
             }
         });
@@ -82,16 +83,20 @@ fn the_limit_is_each_directions_own() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told_once_and_ends_the_record() {
-    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let refused = Recorder::start(full(), PLAIN, &header(), Box::new(|_| panic!("start says so itself")));
-    assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+    let (tell, told) = mpsc::channel();
+    let tell_of = |tell: &mpsc::Sender<io::ErrorKind>| {
+        let tell = tell.clone();
+        Box::new(move |error: &io::Error| tell.send(error.kind()).unwrap())
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let recorder = Recorder::start(full, PLAIN, header(), tell_of(&tell)).unwrap();
+    assert_eq!(told.recv(), Ok(io::ErrorKind::StorageFull));
+    assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     // What fails later: a pipe whose reader goes away.
     let (reader, writer) = io::pipe().unwrap();
-    let (tell, told) = mpsc::channel();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    let recorder =
-        Recorder::start(file, PLAIN, &header(), Box::new(move |error| tell.send(error.kind()).unwrap())).unwrap();
-    drop(reader);
+    let recorder = Recorder::start(file, PLAIN, header(), tell_of(&tell)).unwrap();
+    drop((reader, tell));
     let track = open(&recorder, 1);
     assert_eq!(told.recv(), Ok(io::ErrorKind::BrokenPipe));
     track.data(Direction::Sent, b"nobody waits for this");
@@ -106,7 +111,7 @@ fn a_disk_that_takes_nothing_holds_nobody_up_for_long() {
     let (tell, told) = mpsc::channel();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
     let recorder =
-        Recorder::start(file, PLAIN, &header(), Box::new(move |error| tell.send(error.to_string()).unwrap())).unwrap();
+        Recorder::start(file, PLAIN, header(), Box::new(move |error| tell.send(error.to_string()).unwrap())).unwrap();
     let track = open(&recorder, 1);
     // The pipe takes 64 KiB, the writer's batch and the queue what the queue is allowed.
     let block = vec![b'x'; 1 << 20];
