@@ -12,6 +12,8 @@
 //! | `record` | sessions written down, and read back |
 //! | `base64` | bytes as text |
 //! | `program` | a program that talks to a peer |
+//! | `fault` | faults on purpose: the rules' grammar, and every decision of theirs |
+//! | `random` | random numbers that a seed repeats |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
@@ -50,10 +52,12 @@ pub mod commands {
 pub mod completions;
 pub mod connection;
 pub mod exit;
+pub mod fault;
 pub mod histogram;
 pub mod network;
 pub mod output;
 pub mod program;
+pub mod random;
 pub mod record;
 pub mod relay;
 pub mod signals;

@@ -5,7 +5,7 @@
 //! | `arguments`, `plan` | what was typed, and what it means |
 //! | `load` | the threads: blocking, by readiness, reconnecting |
 //! | `pacing` | the times of an open loop |
-//! | `length`, `message`, `random` | what is sent |
+//! | `length`, `message` | what is sent |
 //! | `ledger` | what became of each datagram |
 //! | `tally` | what one thread measures, in slices of time |
 //! | `collector` | the slices, added up while they come |
@@ -31,7 +31,6 @@ mod message;
 mod objective;
 mod pacing;
 mod plan;
-mod random;
 mod report;
 mod runs;
 mod series;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::collector::Measured;
-use super::random::Random;
 use super::report::Settings;
 use super::runs::Run;
 use crate::cli::UsageError;
+use crate::random::Random;
 
 /// The name and version of the file.
 const SCHEMA: &str = "sockkit.echo-bench.saved/1";

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::random::Random;
+use crate::random::Random;
 use crate::units::parse_size;
 
 /// The lengths of messages, in bytes.

@@ -22,10 +22,11 @@ use super::length::Lengths;
 use super::message::Message;
 use super::pacing::Arrival;
 use super::plan::{Plan, Target, Until};
-use super::random::Random;
+
 use super::tally::{Clock, Shape, Shared, Slice, Tally};
 use super::warm_up::WarmUp;
 use crate::connection::{Cause, Conn, Dial, Error, Op, Options, Source, Transport};
+use crate::random::Random;
 
 /// How messages follow each other.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,7 +4,7 @@
 //! pattern for all of its messages, and writes the number into it each time; so the memory does not grow with the
 //! connections, and a comparison is one memcmp.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The number at the head tells a message from all others of the run; shorter messages carry its lowest bytes.
 pub const NUMBER_BYTES: usize = 8;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How messages follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -11,13 +11,13 @@ use anyhow::{Context, Result};
 use super::arguments::{Args, WarmUpArg};
 use super::length::Lengths;
 use super::load::Load;
-use super::random::Random;
 use super::report::PERCENTILES;
 use super::warm_up::{self, WarmUp};
 use crate::cli::{UsageError, cores};
 use crate::commands::serve::Embedded;
 use crate::connection::dial::Failed;
 use crate::connection::{Address, Conn, Dial, Endpoint, Options, Role, Source, Transport, dial, resolve};
+use crate::random::Random;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::random::Random;
 use super::tally::{SLICE, Slice};
 use crate::histogram::{Histogram, Value, rank};
+use crate::random::Random;
 
 /// As many blocks as a chart has columns; between half of it and all of it are in use.
 const BLOCKS_MAX: usize = 512;

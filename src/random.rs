@@ -1,7 +1,13 @@
-//! Random numbers that a seed repeats: arrivals, lengths, what is sent, and resampling.
+//! Random numbers that a seed repeats: arrivals, lengths, what is sent, resampling, and what fault rules decide.
 //!
 //! Owns the generator. Must not know what it decides. Trade-off: SplitMix64 (Steele, Lea and Flood 2014) passes the usual
 //! tests in five instructions; nothing here is a secret.
+
+/// The number that a seed has for a place, whichever places were asked about before: the words name it, in their order.
+#[inline]
+pub fn at(seed: u64, place: &[u64]) -> Random {
+    place.iter().fold(Random(seed), |state, word| Random::new(state.0, *word))
+}
 
 /// A generator.
 #[derive(Debug, Clone)]
@@ -55,6 +61,19 @@ mod tests {
         assert_eq!(draw(7, 1), draw(7, 1));
         assert_ne!(draw(7, 1), draw(7, 2));
         assert_ne!(draw(7, 1), draw(8, 1));
+    }
+
+    #[test]
+    fn a_place_has_its_number_whatever_else_was_asked() {
+        let number = |place: &[u64]| at(7, place).next_u64();
+        assert_eq!(number(&[1, 2]), number(&[1, 2]));
+        let places: [&[u64]; 6] = [&[1, 2], &[2, 1], &[1], &[2], &[1, 2, 0], &[0, 1, 2]];
+        let mut numbers: Vec<u64> = places.iter().map(|place| number(place)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), places.len());
+        let ones = (0..100_000).filter(|offset| at(7, &[0, *offset]).below(10) == 0).count();
+        assert!((9_700..10_300).contains(&ones), "{ones} of 100000 places have what every tenth should have");
     }
 
     #[test]
