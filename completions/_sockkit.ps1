@@ -227,6 +227,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockkit' -ScriptBlock {
             [CompletionResult]::new('--addr', '--addr', [CompletionResultType]::ParameterName, 'Which addresses of a name')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'How many targets must be as wanted [default: all; any with a range]')
             [CompletionResult]::new('--exclude', '--exclude', [CompletionResultType]::ParameterName, 'Leave these out: HOST, HOST:PORTS, network or PORTS (repeatable)')
+            [CompletionResult]::new('--proxy', '--proxy', [CompletionResultType]::ParameterName, 'Connect through a proxy: SCHEME://[USER@]HOST:PORT')
+            [CompletionResult]::new('--proxy-auth-file', '--proxy-auth-file', [CompletionResultType]::ParameterName, 'Read the proxy''s USER:PASSWORD from the first line of FILE')
             [CompletionResult]::new('--parallel', '--parallel', [CompletionResultType]::ParameterName, 'Connects under way at a time [default: 1024]')
             [CompletionResult]::new('--rate', '--rate', [CompletionResultType]::ParameterName, 'Targets begun a second, at most')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'Probe only the first N targets')

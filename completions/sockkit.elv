@@ -221,6 +221,8 @@ set edit:completion:arg-completer[sockkit] = {|@words|
             cand --addr 'Which addresses of a name'
             cand --require 'How many targets must be as wanted [default: all; any with a range]'
             cand --exclude 'Leave these out: HOST, HOST:PORTS, network or PORTS (repeatable)'
+            cand --proxy 'Connect through a proxy: SCHEME://[USER@]HOST:PORT'
+            cand --proxy-auth-file 'Read the proxy''s USER:PASSWORD from the first line of FILE'
             cand --parallel 'Connects under way at a time [default: 1024]'
             cand --rate 'Targets begun a second, at most'
             cand --limit 'Probe only the first N targets'

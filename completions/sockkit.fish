@@ -235,6 +235,8 @@ any\t'All until one answers'
 all\t'Each, as a target of its own'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l require -d 'How many targets must be as wanted [default: all; any with a range]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l exclude -d 'Leave these out: HOST, HOST:PORTS, network or PORTS (repeatable)' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l proxy -d 'Connect through a proxy: SCHEME://[USER@]HOST:PORT' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l proxy-auth-file -d 'Read the proxy\'s USER:PASSWORD from the first line of FILE' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l parallel -d 'Connects under way at a time [default: 1024]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l rate -d 'Targets begun a second, at most' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand probe" -l limit -d 'Probe only the first N targets' -r -f

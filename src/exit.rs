@@ -57,6 +57,7 @@ const TABLE: [(u8, &str); 10] = [
 const NAME_NOT_FOUND: u8 = 200;
 const LOOKUP_FAILED: u8 = 201;
 const CHECK_FAILED: u8 = 204;
+const PROXY_FAILED: u8 = 205;
 
 /// As env(1) and timeout(1) have it: the program was found, but cannot be run.
 const CANNOT_RUN: u8 = 126;
@@ -122,6 +123,7 @@ impl Status {
     pub fn errno_of(error: &Error) -> Status {
         let number = error.errno().map(|number| if number >= WINSOCK_BASE { number - WINSOCK_BASE } else { number });
         match (error.kind(), number.map(u8::try_from)) {
+            _ if error.is_of_proxy() => Status::Errno(PROXY_FAILED),
             (Kind::NameNotFound, _) => Status::Errno(NAME_NOT_FOUND),
             (Kind::LookupFailed, _) => Status::Errno(LOOKUP_FAILED),
             (Kind::Misbehaved, _) => Status::Errno(CHECK_FAILED),
@@ -162,6 +164,7 @@ pub fn probe_help() -> String {
         ("200", "the name was not found"),
         ("201", "the name lookup failed for now"),
         ("204", "--expect or --stable was not met"),
+        ("205", "the proxy failed: nothing is known of the target"),
         ("2", "usage (and ENOENT: no such unix socket)"),
     ] {
         let _ = writeln!(text, "  {number:>3}  {meaning}");

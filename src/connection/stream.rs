@@ -59,7 +59,7 @@ impl Conn {
 
     /// The same connection, now that the proxy at its other end has made the rest of the way.
     pub(super) fn reaching(self, beyond: Beyond) -> Conn {
-        Conn { beyond: Some(Box::new(beyond)), ..self }
+        Conn { beyond: Some(Box::new(beyond)), opened: Instant::now(), ..self }
     }
 
     /// The protocol.

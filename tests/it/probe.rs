@@ -8,6 +8,7 @@
 //! - `datagrams`: UDP
 //! - `sweep`: thousands of ports, few descriptors
 //! - `names`: lookups beside each other
+//! - `proxies`: what a proxy says of a target
 //! - `scarcity`: what runs out on this side
 //! - `terminal`: columns and progress for people
 //! - `reasons`: each cause of failure, provoked in a network of its own
@@ -60,6 +61,7 @@ mod datagrams;
 mod formats;
 #[cfg(target_os = "linux")]
 mod names;
+mod proxies;
 #[cfg(target_os = "linux")]
 mod reasons;
 #[cfg(target_os = "linux")]

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use regex::bytes::Regex;
 
+use super::gateway::{Errand, Gateway, Passed};
 use crate::connection::socket::{Interest, wait_any};
-use crate::connection::{Cause, Conn, Error, Kind, Op, Result, Transport, Waker};
+use crate::connection::{Address, Cause, Conn, Error, Kind, Op, Result, Transport, Waker};
 
 /// As many conversations at a time; more wait for their turn, which costs them time, but no answer.
 const THREADS_MAX: usize = 256;
@@ -51,6 +52,8 @@ pub struct Checked {
     pub first_byte: Option<Duration>,
     /// What the peer said, if that was asked for.
     pub received: Option<Vec<u8>>,
+    /// Through a proxy: how long it took to reach the target or to fail, and the address that was asked for.
+    pub passed: Option<(Duration, Option<Address>)>,
 }
 
 impl Checks {
@@ -68,6 +71,19 @@ impl Checks {
             let _ = conn.finish();
         }
         checked
+    }
+
+    /// The same behind a proxy, which is asked for the target first.
+    fn carry_out_behind(&self, gateway: &Gateway, conn: Conn, spent: Duration, errand: &Errand) -> Checked {
+        match gateway.pass(conn, spent, errand) {
+            Ok(Passed { conn, address, elapsed }) => {
+                Checked { passed: Some((elapsed, address)), ..self.carry_out(&conn) }
+            }
+            Err(error) => {
+                let address = errand.only_address().filter(|_| !error.is_of_proxy());
+                Checked { passed: Some((error.elapsed, address)), error: Some(error), ..Checked::default() }
+            }
+        }
     }
 
     /// Sends what is to be sent, and listens for as long as there is something to hear.
@@ -201,9 +217,10 @@ fn quoted(received: &[u8]) -> String {
 #[derive(Debug)]
 pub struct Conversations<T> {
     checks: Arc<Checks>,
+    gateway: Option<Arc<Gateway>>,
     /// What belongs to each conversation, by its number.
     tags: HashMap<u64, T>,
-    waiting: VecDeque<(u64, Conn)>,
+    waiting: VecDeque<Waiting>,
     running: usize,
     begun: u64,
     sender: Sender<(u64, Checked)>,
@@ -211,19 +228,30 @@ pub struct Conversations<T> {
     waker: Waker,
 }
 
+/// A connection that waits for a thread.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    conn: Conn,
+    /// How long it took.
+    spent: Duration,
+    /// What its peer, which is a proxy then, is to be asked for.
+    errand: Option<Errand>,
+}
+
 impl<T> Conversations<T> {
     /// None yet. The waker hears of each that has ended.
-    pub fn new(checks: Arc<Checks>, waker: Waker) -> Conversations<T> {
+    pub fn new(checks: Arc<Checks>, gateway: Option<Arc<Gateway>>, waker: Waker) -> Conversations<T> {
         let (sender, receiver) = channel();
         let (tags, waiting) = (HashMap::new(), VecDeque::new());
-        Conversations { checks, tags, waiting, running: 0, begun: 0, sender, receiver, waker }
+        Conversations { checks, gateway, tags, waiting, running: 0, begun: 0, sender, receiver, waker }
     }
 
-    /// Begins one, now or when a thread is free. The tag comes back when it has ended.
-    pub fn begin(&mut self, tag: T, conn: Conn) {
+    /// Begins one over a connection that took so long, now or when a thread is free. The tag comes back when it has ended.
+    pub fn begin(&mut self, tag: T, conn: Conn, spent: Duration, errand: Option<Errand>) {
         self.begun += 1;
         self.tags.insert(self.begun, tag);
-        self.waiting.push_back((self.begun, conn));
+        self.waiting.push_back(Waiting { number: self.begun, conn, spent, errand });
         self.start_waiting();
     }
 
@@ -255,14 +283,21 @@ impl<T> Conversations<T> {
 
     fn start_waiting(&mut self) {
         while self.running < THREADS_MAX
-            && let Some((number, conn)) = self.waiting.pop_front()
+            && let Some(Waiting { number, conn, spent, errand }) = self.waiting.pop_front()
         {
             self.running += 1;
             let (checks, sender, waker) = (self.checks.clone(), self.sender.clone(), self.waker.clone());
             let place = conn.to_string();
+            let way = self.gateway.clone().zip(errand);
             let converse = move || {
-                let checked = checks.carry_out(&conn);
-                drop(conn);
+                let checked = match way {
+                    Some((gateway, errand)) => checks.carry_out_behind(&gateway, conn, spent, &errand),
+                    None => {
+                        let checked = checks.carry_out(&conn);
+                        drop(conn);
+                        checked
+                    }
+                };
                 // Nobody listens any more once the run is over.
                 let _ = sender.send((number, checked));
                 waker.wake();

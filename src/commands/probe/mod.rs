@@ -8,6 +8,7 @@
 //! | `names`     | lookups under way |
 //! | `sweep`     | the run: from targets to verdicts, through one window of connects |
 //! | `waiting`   | when a target is probed again |
+//! | `gateway`   | the way through a proxy |
 //! | `checks`    | what a connection must do to count |
 //! | `verdict`   | what became of a target; the status of the run |
 //! | `summary`   | what a run amounts to |
@@ -17,6 +18,7 @@
 
 mod checks;
 mod command;
+mod gateway;
 mod interrupt;
 mod names;
 mod ports;
@@ -41,9 +43,9 @@ use self::sweep::{Dials, sweep};
 use self::targets::Targets;
 pub use self::waiting::Goal;
 use self::waiting::Rules;
-use crate::cli::{Long, LookupArgs, OutputArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{Long, LookupArgs, OutputArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
 use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
-use crate::connection::{Allowed, Options, Source, Transport, trace};
+use crate::connection::{Allowed, Endpoint, Options, Proxy, Source, Transport, trace};
 use crate::exit::Status;
 use crate::output::Output;
 use crate::units::{Count, parse_duration, unescape};
@@ -177,6 +179,9 @@ pub struct How {
     /// Print only what is open
     #[arg(long)]
     pub open: bool,
+    /// The way to a target.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
     /// Connects under way at a time [default: 1024]
     #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub parallel: Option<u64>,
@@ -309,6 +314,7 @@ struct Plan {
     options: Options,
     source: Source,
     unix_source: Source,
+    proxy: Option<Proxy>,
     command: Vec<OsString>,
 }
 
@@ -329,6 +335,7 @@ impl Plan {
         let (has_unix, has_inet) = targets.families();
         let source =
             |is_needed: bool, transport| if is_needed { args.source.source(transport) } else { Ok(Source::default()) };
+        let proxy = proxy(args, &targets)?;
         let range_require = if targets.has_range { Require::Any } else { Require::All };
         let limit = how.limit.unwrap_or(u64::MAX);
         Ok(Plan {
@@ -357,6 +364,7 @@ impl Plan {
             options: args.options.0.clone(),
             source: source(has_inet, Transport::Tcp)?,
             unix_source: source(has_unix, Transport::UnixStream)?,
+            proxy,
             command: args.command.clone(),
             targets,
         })
@@ -379,7 +387,7 @@ impl Plan {
 
     /// Whether something happens on other threads.
     fn needs_waker(&self) -> bool {
-        self.is_long() || self.checks.is_any() || self.targets.has_names(self.is_numeric)
+        self.is_long() || self.checks.is_any() || self.proxy.is_some() || self.targets.has_names(self.is_numeric)
     }
 
     /// The columns that the longest target takes; of very many hosts, that of the first of them.
@@ -410,6 +418,25 @@ fn targets(args: &Args) -> Result<Targets> {
     Ok(targets)
 }
 
+/// The proxy, if every target can be asked of it.
+fn proxy(args: &Args, targets: &Targets) -> Result<Option<Proxy>> {
+    let Long(how) = &args.how;
+    let Some(proxy) = how.proxy.proxy()? else { return Ok(None) };
+    let refusal = targets.samples().find_map(|target| {
+        let transport = args.transport.transport(matches!(target.endpoint, Endpoint::Unix(_)));
+        let transport = if target.is_datagram { Transport::Udp } else { transport };
+        proxy.suits(&target.endpoint, transport, args.transport.allowed()).err()
+    });
+    if let Some(why) = refusal {
+        return Err(UsageError(why).into());
+    }
+    if how.which == Which::All && proxy.looks_names_up() && targets.has_names(false) {
+        let why = "--addr all: this proxy looks names up itself; socks5:// has them looked up here";
+        return Err(UsageError(why.to_owned()).into());
+    }
+    Ok(Some(proxy))
+}
+
 fn rules(args: &Args) -> Rules {
     let Long(how) = &args.how;
     let count = if how.watch { Some(u64::MAX) } else { args.count };
@@ -435,7 +462,8 @@ fn window(args: &Args, total: u64) -> usize {
     let limit = if args.command.is_empty() { raise_descriptor_limit() } else { descriptor_limit() };
     let free = limit.map_or(usize::MAX, |limit| limit.saturating_sub(DESCRIPTORS_APART).max(1) as usize);
     // Those that are talked to after their connect have a descriptor too.
-    let is_checked = how.send.is_some() || how.expect.is_some() || how.banner || how.stable.is_some();
+    let is_talked_to = how.proxy.proxy.is_some();
+    let is_checked = is_talked_to || how.send.is_some() || how.expect.is_some() || how.banner || how.stable.is_some();
     wanted.min(if is_checked { (free / 2).max(1) } else { free })
 }
 

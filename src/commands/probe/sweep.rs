@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checks::{Checked, Conversations};
+use super::gateway::{Errand, Gateway};
 use super::interrupt::Interrupt;
 use super::names::{Names, addresses};
 use super::report::Report;
@@ -79,6 +80,8 @@ struct Sweep<'a> {
     /// Hosts that are known, in the order of the command line.
     opened: VecDeque<Opened>,
     names: Names<Asker>,
+    /// The proxy that makes the connections, if there is one.
+    gateway: Option<Arc<Gateway>>,
     agenda: Agenda<Task>,
     conversations: Conversations<(Task, Verdict)>,
     report: Report,
@@ -113,6 +116,7 @@ impl<'a> Sweep<'a> {
         let total = plan.total();
         let mut report = Report::new(plan.format, output, plan.only_open, total, plan.is_many());
         report.align(|| plan.width());
+        let gateway = Gateway::of(plan);
         Sweep {
             plan,
             dials,
@@ -120,7 +124,8 @@ impl<'a> Sweep<'a> {
             opened: VecDeque::new(),
             names: Names::new(waker.clone()),
             agenda: Agenda::new(),
-            conversations: Conversations::new(plan.checks.clone(), waker.clone()),
+            conversations: Conversations::new(plan.checks.clone(), gateway.clone(), waker.clone()),
+            gateway,
             report,
             tally: Tally::new(plan.require),
             statistics: BTreeMap::new(),
@@ -184,7 +189,17 @@ impl<'a> Sweep<'a> {
     }
 
     fn call(&mut self, task: Task) -> Next<'a, Task> {
-        let places = match (&task.only, &task.located) {
+        let places = match &self.gateway {
+            Some(gateway) => gateway.place().unwrap_or_default().to_vec(),
+            None => self.places(&task),
+        };
+        let dial = self.dials.of(&task.target);
+        Next::Call(task, dial, places)
+    }
+
+    /// The addresses that one is enough of.
+    fn places(&self, task: &Task) -> Vec<Address> {
+        match (&task.only, &task.located) {
             (Some(only), _) => vec![only.clone()],
             (None, Ok(resolved)) => {
                 let mut places = addresses(resolved, &task.target.endpoint);
@@ -192,9 +207,18 @@ impl<'a> Sweep<'a> {
                 places
             }
             (None, Err(_)) => Vec::new(),
-        };
-        let dial = self.dials.of(&task.target);
-        Next::Call(task, dial, places)
+        }
+    }
+
+    /// What a proxy is to be asked for.
+    fn errand(&self, task: &Task) -> Option<Errand> {
+        let proxy = self.gateway.as_ref()?.proxy();
+        let endpoint = &task.target.endpoint;
+        Some(if proxy.looks_up(endpoint) {
+            Errand::Name(endpoint.clone())
+        } else {
+            Errand::Addresses(self.places(task))
+        })
     }
 
     /// A connect has ended.
@@ -215,8 +239,9 @@ impl<'a> Sweep<'a> {
                 ));
                 verdict.address = Some(conn.peer().clone());
                 verdict.local = Some(conn.local().clone());
-                if self.plan.checks.is_any() {
-                    self.conversations.begin((task, verdict), conn);
+                let errand = self.errand(&task);
+                if errand.is_some() || self.plan.checks.is_any() {
+                    self.conversations.begin((task, verdict), conn, elapsed, errand);
                 } else {
                     self.conclude(task, verdict);
                 }
@@ -226,6 +251,10 @@ impl<'a> Sweep<'a> {
                 let only = failed.attempts.first().filter(|_| failed.attempts.len() == 1);
                 let address = only.map(|attempt| attempt.address.clone());
                 let error = failed.into_error();
+                if let Some(gateway) = &self.gateway {
+                    let error = gateway.proxy().blamed(error);
+                    return self.fail(task, Arc::new(error), None);
+                }
                 // Only an established connection can be reset: somebody listens there, and does not like us.
                 if error.kind() == Kind::Reset {
                     let mut verdict = task.verdict(error.elapsed, None);
@@ -252,6 +281,9 @@ impl<'a> Sweep<'a> {
         verdict.first_byte = checked.first_byte;
         verdict.received = checked.received;
         verdict.error = checked.error.map(Arc::new);
+        if let Some((elapsed, address)) = checked.passed {
+            (verdict.elapsed, verdict.address) = (elapsed, address);
+        }
         self.conclude(task, verdict);
     }
 

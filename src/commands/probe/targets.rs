@@ -274,6 +274,11 @@ impl Targets {
         (self.words.iter().any(is_unix), !self.words.iter().all(is_unix))
     }
 
+    /// One target for each word: of what kind it is, so are the others.
+    pub fn samples(&self) -> impl Iterator<Item = Target> + '_ {
+        (0..self.words.len()).filter_map(|word| Spots { targets: self, word, offset: 0 }.next()?.target(0))
+    }
+
     /// Host by host, in the order of the words.
     pub fn spots(&self) -> Spots<'_> {
         Spots { targets: self, word: 0, offset: 0 }

@@ -102,6 +102,8 @@ impl Verdict {
     pub fn state(&self) -> State {
         let Some(error) = &self.error else { return State::Open };
         match error.kind() {
+            // Whatever became of the proxy says nothing of the target.
+            _ if error.is_of_proxy() => State::LocalError,
             Kind::Refused => State::Refused,
             Kind::TimedOut if matches!(error.cause, Cause::TimedOut(Clock::Reply)) => State::OpenOrFiltered,
             Kind::TimedOut => State::TimedOut,
@@ -125,7 +127,7 @@ impl Verdict {
 
     /// The word for its class in the portable table of statuses.
     pub fn class(&self) -> &'static str {
-        match self.error.as_ref().map(|error| Status::of(error.kind())) {
+        match self.error.as_ref().map(|error| class(error)) {
             None => "open",
             Some(Status::Refused) => "refused",
             Some(Status::TimedOut) => "timeout",
@@ -144,9 +146,15 @@ impl Verdict {
             Some(Op::Connect) => "connect",
             Some(Op::Send) => "send",
             Some(Op::Receive) => "receive",
+            Some(Op::Greet | Op::LogIn | Op::Ask) => "proxy",
             Some(_) => "socket",
         }
     }
+}
+
+/// The class of an error in the portable table of statuses.
+fn class(error: &Error) -> Status {
+    if error.is_of_proxy() { Status::Local } else { Status::of(error.kind()) }
 }
 
 /// All verdicts so far, counted.
@@ -209,7 +217,7 @@ impl Tally {
     }
 
     fn fail(&mut self, index: u64, error: &Error) {
-        let class = Status::of(error.kind());
+        let class = class(error);
         self.is_mixed |= self.class.is_some_and(|other| other != class);
         self.class = Some(class);
         if self.first.is_none_or(|first| index < first.index) {

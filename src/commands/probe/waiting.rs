@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use super::verdict::{State, Verdict};
+use crate::connection::Op;
 
 /// However much a pause grows, nobody wants to wait longer for a server that is already there.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
@@ -78,8 +79,10 @@ impl Rules {
             let next = (due + self.interval).max(Instant::now());
             return if verdict.attempt < count { After::Next(next) } else { After::Final };
         }
-        // What is wrong on this side will not get better by itself.
-        let is_answer = self.is_wanted(verdict) || verdict.state() == State::LocalError;
+        // What is wrong on this side will not get better by itself; a proxy may.
+        let is_of_proxy = verdict.error.as_ref().is_some_and(|error| error.is_of_proxy() && error.op != Op::Resolve);
+        let is_ours = verdict.state() == State::LocalError && !is_of_proxy;
+        let is_answer = self.is_wanted(verdict) || is_ours;
         if is_answer || (self.wait.is_none() && verdict.attempt > self.retries) {
             return After::Final;
         }

@@ -19,8 +19,8 @@ pub fn line(verdict: &Verdict, width: usize) -> String {
         let place = place.map_or(String::new(), |place| format!(" at {place}"));
         return format!("{target:width$} {good}open{plain} {}{place}{}", Elapsed(*elapsed), said(verdict));
     };
-    // What failed on this side, and at what, is another question than the target.
-    if !matches!(error.op, Op::Connect | Op::Resolve | Op::Receive) {
+    // What failed on this side or on the way, and at what, is another question than the target.
+    if error.is_of_proxy() || !matches!(error.op, Op::Connect | Op::Resolve | Op::Receive) {
         return format!("{target:width$} {bad}{state}{plain}: {error}");
     }
     let more = error.aftermath.as_ref().map_or(String::new(), |aftermath| format!("; {aftermath}"));

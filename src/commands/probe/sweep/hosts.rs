@@ -4,7 +4,7 @@
 //! targets before it have begun, as far as lookups are free, so that a list of a million names takes no memory.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Which;
 use super::super::names::{Located, Names, addresses};
@@ -80,6 +80,20 @@ impl Sweep<'_> {
     fn open(&mut self, spot: Spot) {
         let Some(target) = spot.target(0) else { return };
         let query = self.query(&target);
+        if let Some(gateway) = &self.gateway {
+            let known = match gateway.place() {
+                Err(error) => Some(Err(error.clone())),
+                // The proxy finds out.
+                Ok(_) if gateway.proxy().looks_up(&target.endpoint) => {
+                    Some(Ok(Arc::new(Resolved { addresses: Vec::new(), elapsed: Duration::ZERO })))
+                }
+                Ok(_) => None,
+            };
+            if let Some(located) = known {
+                self.opened.push_back(Opened { spot, located, place: 0, address: 0 });
+                return;
+            }
+        }
         if Names::<Asker>::is_needed(&target.endpoint, query.numeric) {
             self.names.ask(&target.endpoint, query, Asker::Spot(spot));
             return;
@@ -92,7 +106,7 @@ impl Sweep<'_> {
         let end = self.plan.deadline.map(|deadline| deadline.saturating_sub(self.begun.elapsed()));
         let timeout = end.map_or(self.plan.timeout, |left| left.min(self.plan.timeout));
         Query {
-            allowed: self.plan.allowed,
+            allowed: self.plan.proxy.as_ref().map_or(self.plan.allowed, |proxy| proxy.allowed(self.plan.allowed)),
             transport: self.dials.of(target).transport,
             numeric: self.plan.is_numeric,
             timeout: Some(timeout),
@@ -122,6 +136,14 @@ impl Sweep<'_> {
 
     /// A task whose date has come. One whose name had no address is looked up again first.
     pub(super) fn again(&mut self, mut task: Task) -> Option<Task> {
+        if let Err(error) = &task.located
+            && error.is_of_proxy()
+        {
+            // It is not looked up again.
+            let error = error.clone();
+            self.fail(task, error, None);
+            return None;
+        }
         let was_lookup = matches!(&task.located, Err(error) if error.op == Op::Resolve);
         if was_lookup {
             let (endpoint, query) = (task.target.endpoint.clone(), self.query(&task.target));
