@@ -4,6 +4,7 @@
 //! letting some in. Trade-off: an address with bits of a host is refused and not rounded, because it is as often a slip in
 //! the length as in the address.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -95,7 +96,8 @@ impl Networks {
             spans.push((network.first, network.last));
         }
         for spans in [&mut all.v4, &mut all.v6] {
-            spans.sort_unstable();
+            // Of those that begin at one address the largest comes first, and is the one that stays.
+            spans.sort_unstable_by_key(|(first, last)| (*first, Reverse(*last)));
             // One that begins inside of another is part of it, since networks never overlap by halves.
             spans.dedup_by(|inner, outer| inner.0 <= outer.1);
         }
@@ -163,6 +165,14 @@ mod tests {
             let address = address.parse().unwrap();
             assert_eq!(network.has_peer(address), expected, "{network}, {address}");
             assert_eq!(Networks::of([network]).has_peer(address), expected, "{network}, {address}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_begin_together_the_larger_counts() {
+        for pair in [["10.0.0.0/9", "10.0.0.0/8"], ["10.0.0.0/8", "10.0.0.0/9"]] {
+            let many = Networks::of(pair.map(|network| Network::parse(network).unwrap()));
+            assert!(many.has_peer(Ipv4Addr::new(10, 200, 0, 0).into()), "{pair:?}");
         }
     }
 
