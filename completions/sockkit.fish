@@ -42,6 +42,16 @@ send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, the
 banner=\t'the same, then echo'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l conns -d 'Serve N connections (or datagrams), then end' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l for -d 'End after so long, whatever happens' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s w -l accept-timeout -d 'Give up when nobody has come for so long, and nobody is there [status: 124]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s W -l idle-timeout -d 'Close a connection when nothing has come or gone for so long' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s m -l max-conns -d 'Most connections at one time [default: what the descriptor limit allows, less 64]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l on-full -d 'What becomes of connections beyond --max-conns' -r -f -a "queue\t'They wait in the system\'s queue until one ends'
+close\t'They are accepted and closed: an end without a byte'
+reset\t'They are accepted and reset'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l max-per-ip -d 'Most connections at one time from one address; further ones are closed, or with --on-full=reset reset' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l max-bytes -d 'Close a connection once so many bytes have come on it' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow -d 'Let in only peers of this network (repeatable)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny -d 'Refuse peers of this network, also those that --allow names (repeatable)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow-file -d 'Let in only peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F

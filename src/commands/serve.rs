@@ -11,6 +11,7 @@ mod engine;
 mod events;
 mod inetd;
 mod life;
+mod limits;
 mod mode;
 mod parting;
 mod service;
@@ -34,6 +35,7 @@ use crate::signals;
 use crate::units::parse_duration;
 use access::{Access, AccessArgs};
 use engine::{Ending, Settings, Wish};
+use limits::LimitArgs;
 use mode::ModeParser;
 use service::Service;
 
@@ -81,6 +83,9 @@ pub struct Args {
     /// Listen: always so (netcat's flag)
     #[arg(short = 'l', hide = true)]
     pub listen: bool,
+    /// How much, and for how long.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Who may come in.
     #[command(flatten)]
     pub access: AccessArgs,
@@ -125,7 +130,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn from_args(args: &Args) -> Result<Plan> {
+    /// On a system that lets us have so many descriptors.
+    fn from_args(args: &Args, descriptors: Option<u64>) -> Result<Plan> {
         let endpoint = endpoint(args)?;
         let transport = args.transport.to(&endpoint);
         if transport.is_unix() && args.access.is_typed() {
@@ -157,7 +163,7 @@ impl Plan {
             options,
             settings: Settings {
                 service: args.mode.clone(),
-                once: args.once,
+                limits: args.limits.limits(args.once, transport, descriptors)?,
                 grace: args.grace,
                 threads: cores(),
                 access: Arc::new(Access::new(args.access.clone())?),
@@ -201,8 +207,10 @@ fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
 
 /// Runs `serve`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
-    let plan = Plan::from_args(args)?;
-    raise_descriptor_limit();
+    let plan = Plan::from_args(args, raise_descriptor_limit())?;
+    if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
+        output.note(shortfall);
+    }
     let resolved = resolve(&plan.endpoint, &plan.query)?;
     if plan.settings.service.needs_allow(plan.query.transport.is_stream()) {
         plan.settings.access.guard(plan.settings.service.word(), &resolved.addresses)?;
@@ -219,6 +227,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let (_summary, ending) = engine::serve(listeners, plan.settings, events, wishes)?;
     Ok(match ending {
         Ending::Done => Status::Done,
+        Ending::Vacant(error) => return Err((*error).into()),
         Ending::Insisted(signal) => Status::Signal(signal),
     })
 }

@@ -359,6 +359,7 @@ impl Cause {
             // Answers there may have been, only not the one that was waited for.
             Cause::TimedOut(Clock::Total) => "the deadline passed".to_owned(),
             Cause::TimedOut(clock @ Clock::Idle) => format!("nothing came or went within the {clock} timeout"),
+            Cause::TimedOut(clock @ Clock::Accept) => format!("nobody came within the {clock} timeout"),
             Cause::TimedOut(clock) => format!("no answer within the {clock} timeout"),
             Cause::QueueFull => "its queue was full until the connect timeout".to_owned(),
             Cause::SelfConnect => "connected to itself, nothing listens there".to_owned(),

@@ -4,6 +4,7 @@
 //! errors. Must not know what is served. Trade-off: listeners are closed only on drop, never shut down: shutdown(2) of a
 //! listener gives its port away.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,14 @@ impl Listener {
 
     /// A failed accept, dressed for a message.
     pub fn accept_error(&self, source: io::Error) -> Error {
-        Error::system(Op::Accept, format!("{} ({})", self.local, self.transport), Duration::ZERO, source)
+        Error::system(Op::Accept, self, Duration::ZERO, source)
+    }
+}
+
+/// As error messages name it: `127.0.0.1:80 (tcp)`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.local, self.transport)
     }
 }
 

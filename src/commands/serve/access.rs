@@ -66,6 +66,10 @@ impl Who {
 pub enum Refusal {
     /// By the rules.
     Denied,
+    /// As many as may be are there.
+    Full,
+    /// As many as may be are there from its address.
+    FullForAddress,
 }
 
 impl Refusal {
@@ -73,6 +77,8 @@ impl Refusal {
     pub fn word(self) -> &'static str {
         match self {
             Refusal::Denied => "denied",
+            Refusal::Full => "full",
+            Refusal::FullForAddress => "full_for_address",
         }
     }
 }

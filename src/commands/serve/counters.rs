@@ -58,6 +58,8 @@ pub struct Counters {
     pub connections_failed: Counter,
     /// Those that were reset when the grace period ended.
     pub connections_cut: Counter,
+    /// Those that were closed because they were idle.
+    pub connections_timed_out: Counter,
     /// Those that were not let in, and are not among the connections.
     pub connections_refused: Counter,
     /// Accepts that failed for want of descriptors or memory.
@@ -83,7 +85,8 @@ impl Counters {
         match how {
             How::Failed(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
-            How::PeerFinished | How::Finished | How::Stopped => 0,
+            How::TimedOut => self.connections_timed_out.add(1),
+            How::PeerFinished | How::Finished | How::Stopped | How::Full => 0,
         };
     }
 
@@ -94,6 +97,7 @@ impl Counters {
             connections_peak: self.connections_peak.get(),
             connections_failed: self.connections_failed.get(),
             connections_cut: self.connections_cut.get(),
+            connections_timed_out: self.connections_timed_out.get(),
             connections_refused: self.connections_refused.get(),
             accepts_failed: self.accepts_failed.get(),
             datagrams: self.datagrams.get(),
@@ -118,6 +122,7 @@ pub struct Summary {
     pub connections_peak: u64,
     pub connections_failed: u64,
     pub connections_cut: u64,
+    pub connections_timed_out: u64,
     pub connections_refused: u64,
     pub accepts_failed: u64,
     pub datagrams: u64,

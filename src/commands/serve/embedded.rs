@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::engine::{Settings, Wish, serve};
 use super::events::Events;
+use super::limits::Limits;
 use super::service::Service;
 use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
 
@@ -36,8 +37,13 @@ impl Embedded {
         let address = listeners[0].local().clone();
         let (stop, stops) = mpsc::unbounded_channel();
         // Its clients are gone before it is: there is nothing to wait for.
-        let settings =
-            Settings { service: Service::Echo, once: false, grace: Duration::ZERO, threads: 1, access: Arc::default() };
+        let settings = Settings {
+            service: Service::Echo,
+            limits: Limits::default(),
+            grace: Duration::ZERO,
+            threads: 1,
+            access: Arc::default(),
+        };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.
             let _ = serve(listeners, settings, Events::none(), stops);

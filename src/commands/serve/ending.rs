@@ -13,6 +13,10 @@ pub enum How {
     Finished,
     /// Ours first: the server was told to stop.
     Stopped,
+    /// Ours first: nothing came or went for too long.
+    TimedOut,
+    /// Ours first: as many bytes had come as may.
+    Full,
     /// Reset by us: its time to finish was over.
     Cut,
     /// A reset, or another error.
@@ -39,6 +43,8 @@ impl How {
             How::PeerFinished => "peer_finished",
             How::Finished => "finished",
             How::Stopped => "stopped",
+            How::TimedOut => "timed_out",
+            How::Full => "max_bytes",
             How::Cut => "cut",
             How::Failed(error) if is_reset(error) => "peer_reset",
             How::Failed(_) => "error",

@@ -21,6 +21,7 @@ mod workers;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,9 +33,11 @@ use super::access::Access;
 use super::counters::{Counters, Summary};
 use super::events::Events;
 use super::life::Life;
+use super::limits::Limits;
 use super::service::Service;
-use crate::connection::{Driven, Listener};
+use crate::connection::{Clock, Driven, Error, Listener, Op};
 use crate::signals::Heard;
+use door::Closed;
 use workers::{Workers, single_threaded};
 
 /// What is served, and for how long.
@@ -42,8 +45,8 @@ use workers::{Workers, single_threaded};
 pub struct Settings {
     /// What is done with those who come.
     pub service: Service,
-    /// End after the first connection or datagram.
-    pub once: bool,
+    /// How much, and for how long.
+    pub limits: Limits,
     /// How long open connections may finish once the server is told to stop.
     pub grace: Duration,
     /// How many event loops.
@@ -81,10 +84,12 @@ const HANGUP: u8 = 1;
 pub type Wishes = mpsc::UnboundedReceiver<Wish>;
 
 /// How serving ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Ending {
     /// As it should.
     Done,
+    /// Nobody came.
+    Vacant(Box<Error>),
     /// A second signal cut it short.
     Insisted(u8),
 }
@@ -95,11 +100,15 @@ struct Server {
     events: Events,
     counters: Counters,
     begun: Instant,
+    /// Where the first listener is, for messages.
+    place: String,
     is_stream: bool,
     /// Those that are being served, to be told of the end.
     live: Mutex<HashMap<u64, Arc<Life>>>,
     /// How many were accepted and have not ended.
     open: watch::Sender<u64>,
+    /// The same for each address, where that is limited.
+    open_by_address: Mutex<HashMap<IpAddr, u64>>,
     /// Told to stop.
     stopping: AtomicBool,
     /// The time of those that are left is over.
@@ -132,9 +141,11 @@ pub fn serve(
         events,
         counters: Counters::default(),
         begun: Instant::now(),
+        place: listeners.first().map(Listener::to_string).unwrap_or_default(),
         is_stream: listeners.iter().all(|listener| listener.transport().is_stream()),
         live: Mutex::default(),
         open: watch::Sender::new(0),
+        open_by_address: Mutex::default(),
         stopping: AtomicBool::new(false),
         cutting: AtomicBool::new(false),
         finished,
@@ -167,13 +178,58 @@ impl Server {
         if !self.is_stream {
             return Ok(self.answer_until(listeners, &mut wishes).await);
         }
-        let is_told = self.accept_until(&listeners, workers, &mut wishes).await?;
-        if is_told {
+        let closed = self.accept_until(&listeners, workers, &mut wishes).await?;
+        if !matches!(closed, Closed::Enough) {
             self.stopping.store(true, Ordering::SeqCst);
             self.accept_what_is_queued(&listeners, workers);
         }
         drop(listeners);
-        Ok(self.drain(is_told, &mut wishes).await)
+        let ending = self.drain(!matches!(closed, Closed::Enough), &mut wishes).await;
+        Ok(match (closed, ending) {
+            (Closed::Vacant(waited), Ending::Done) => self.vacant(waited),
+            (_, ending) => ending,
+        })
+    }
+
+    /// Waits for the end of serving: somebody wants it, its time has passed, or nobody reads what it says.
+    async fn until_over(&self, wishes: &mut Wishes) {
+        let lasts = async {
+            match self.settings.limits.lasts {
+                Some(lasts) => tokio::time::sleep_until((self.begun + lasts).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.until_told(wishes) => {}
+            () = self.finished.notified() => {}
+            () = lasts => {}
+        }
+    }
+
+    /// Waits until nobody has come for as long as somebody was to be waited for, while nobody was there.
+    async fn until_vacant(&self) -> Duration {
+        let Some(timeout) = self.settings.limits.accept_timeout else { return std::future::pending().await };
+        let mut open = self.open.subscribe();
+        let mut datagrams = self.counters.datagrams.get();
+        loop {
+            // The server holds the sender: there is always something to wait for.
+            let _ = open.wait_for(|open| *open == 0).await;
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {
+                    let before = std::mem::replace(&mut datagrams, self.counters.datagrams.get());
+                    if before == datagrams {
+                        return timeout;
+                    }
+                }
+                _ = open.changed() => {}
+            }
+        }
+    }
+
+    /// What there is to say when nobody has come.
+    fn vacant(&self, waited: Duration) -> Ending {
+        Ending::Vacant(Box::new(Error::timed_out(Op::Accept, &self.place, waited, Clock::Accept)))
     }
 
     /// Fulfils wishes until one is to stop, and says by which signal it came, if by one.

@@ -101,6 +101,11 @@ struct Refused {
 }
 
 #[derive(Serialize)]
+struct Full {
+    connections: u64,
+}
+
+#[derive(Serialize)]
 struct Reloaded {}
 
 #[derive(Serialize)]
@@ -164,6 +169,8 @@ impl Events {
         let (ending, errname) = match how {
             How::PeerFinished => ("closed by peer".to_owned(), None),
             How::Finished | How::Stopped => ("closed".to_owned(), None),
+            How::TimedOut => ("closed as idle".to_owned(), None),
+            How::Full => ("closed at --max-bytes".to_owned(), None),
             How::Cut => ("cut off".to_owned(), None),
             How::Failed(error) => (format!("failed: {}", error.reason()), Some(error.errname())),
         };
@@ -203,6 +210,16 @@ impl Events {
         let (peer, local, reason) = (peer.to_string(), listener.local().to_string(), why.word());
         let text = format!("refused {peer}: {reason}");
         self.tell(output, "refused", Refused { peer, local, reason }, text);
+    }
+
+    /// As many are there as may be: others wait.
+    pub fn full(&self, connections: u64) {
+        let Some(output) = self.talkative() else { return };
+        if output.json {
+            return self.tell(output, "full", Full { connections }, "");
+        }
+        let text = format!("{} connections are open, as many as may be: others wait", Count(connections));
+        self.say(Line::Note(text));
     }
 
     /// Files were read again.
@@ -290,6 +307,7 @@ fn describe(summary: &Summary, is_stream: bool, elapsed: Duration) -> String {
     for (number, what) in [
         (summary.connections_failed, "failed"),
         (summary.connections_cut, "cut off at the end"),
+        (summary.connections_timed_out, "timed out"),
         (summary.connections_refused + summary.datagrams_refused, "refused"),
         (summary.accepts_failed, "accepts failed"),
         (summary.datagrams_unanswered, "not answered"),

@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use super::counters::{Counter, Traffic};
 use crate::connection::{Conn, Driven};
@@ -28,18 +29,21 @@ pub struct Life {
     /// Only the connection's own task counts.
     received_bytes: Counter,
     sent_bytes: Counter,
+    /// When something came or went last, in microseconds of its age; none where nobody wants to know.
+    active_us: Option<Counter>,
     asked: AtomicU8,
     /// The task's, which stays the same: it serves nothing else.
     waker: OnceLock<Waker>,
 }
 
 impl Life {
-    /// It begins.
-    pub fn new(driven: Driven<Conn>) -> Life {
+    /// It begins. Only where somebody asks how long it has been idle is the clock read whenever something comes or goes.
+    pub fn new(driven: Driven<Conn>, has_idle_clock: bool) -> Life {
         Life {
             driven,
             received_bytes: Counter::default(),
             sent_bytes: Counter::default(),
+            active_us: has_idle_clock.then(Counter::default),
             asked: AtomicU8::new(Asked::Nothing as u8),
             waker: OnceLock::new(),
         }
@@ -60,12 +64,27 @@ impl Life {
     #[inline]
     pub fn received(&self, bytes: usize) {
         self.received_bytes.add_alone(bytes as u64);
+        self.is_active();
     }
 
     /// So many bytes have gone.
     #[inline]
     pub fn sent(&self, bytes: usize) {
         self.sent_bytes.add_alone(bytes as u64);
+        self.is_active();
+    }
+
+    #[inline]
+    fn is_active(&self) {
+        if let Some(active_us) = &self.active_us {
+            active_us.raise(self.conn().age().as_micros() as u64);
+        }
+    }
+
+    /// For how long nothing has come or gone.
+    pub fn idle(&self) -> Duration {
+        let active = Duration::from_micros(self.active_us.as_ref().map_or(0, Counter::get));
+        self.conn().age().saturating_sub(active)
     }
 
     /// What it has carried.

@@ -60,14 +60,21 @@ pub struct Wire<'a> {
     taps: Taps,
     /// Set while the peer is silent and the server wants to stop.
     quiet: Option<Pin<Box<Sleep>>>,
+    /// How many more bytes may come.
+    left_bytes: u64,
     /// Its input was ended on this side.
     is_ended: bool,
 }
 
 impl<'a> Wire<'a> {
-    /// Over a connection whose bytes the taps see.
-    pub fn new(life: &'a Life, taps: Taps) -> Wire<'a> {
-        Wire { life, taps, quiet: None, is_ended: false }
+    /// Over a connection whose bytes the taps see; its input ends after so many bytes.
+    pub fn new(life: &'a Life, taps: Taps, received_bytes_max: Option<u64>) -> Wire<'a> {
+        Wire { life, taps, quiet: None, left_bytes: received_bytes_max.unwrap_or(u64::MAX), is_ended: false }
+    }
+
+    /// Whether as many bytes came as may.
+    pub fn is_full(&self) -> bool {
+        self.left_bytes == 0
     }
 
     /// Whether its input ended on this side, and not with the peer's FIN.
@@ -94,9 +101,12 @@ impl<'a> Wire<'a> {
 impl Stream for Wire<'_> {
     #[inline]
     fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Broken>> {
-        if self.is_ended {
+        if self.is_ended || self.is_full() {
+            self.is_ended = true;
             return Poll::Ready(Ok(0));
         }
+        let room = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = &mut buffer[..room];
         let received = self.life.driven().poll_read(context, |socket| {
             let received = socket.recv(buffer)?;
             // A read that does not fill the block has emptied the queue; 0 is the end and must be seen again.
@@ -112,6 +122,7 @@ impl Stream for Wire<'_> {
         };
         let received = received.map_err(|error| self.broken(Op::Receive, error))?;
         self.quiet = None;
+        self.left_bytes -= received as u64;
         self.life.received(received);
         for tap in &mut self.taps.received {
             tap(&buffer[..received]);

@@ -4,11 +4,13 @@
 //! ended in the middle of whatever it does; a layer that waits for a timer need not listen for the end of the server.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
 
 use super::{Server, lock};
 use crate::commands::serve::ending::How;
@@ -23,12 +25,15 @@ use crate::relay::Taps;
 /// that something comes, anew.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// How long in all: somebody who never stops sending sees the reset then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Server {
     /// Serves it until its end, and tells of it.
     pub(super) async fn attend(&self, id: u64, conn: Conn) {
         // Out of memory or of watches (epoll_ctl(2)): the connection is closed, the server goes on.
         let Ok(driven) = Driven::new(conn) else { return };
-        let life = Arc::new(Life::new(driven));
+        let life = Arc::new(Life::new(driven, self.settings.limits.idle_timeout.is_some()));
         lock(&self.live).insert(id, life.clone());
         // Told to stop before it was in the list of those who are told.
         if self.stopping.load(Ordering::SeqCst) {
@@ -45,32 +50,72 @@ impl Server {
     }
 
     async fn serve(&self, id: u64, life: &Life) -> How {
-        let mut wire = Wire::new(life, Taps::default());
+        let limits = &self.settings.limits;
+        let mut wire = Wire::new(life, Taps::default(), limits.received_bytes);
         let visit = Visit { number: id, life };
+        let mut idle = limits.idle_timeout.map(Idle::new);
         let ended = {
             let mut service = pin!(self.settings.service.serve(&mut wire, &visit));
-            poll_fn(|context| match life.listen(context) {
-                Asked::ToEnd => Poll::Ready(None),
-                Asked::Nothing | Asked::ToFinish => service.as_mut().poll(context).map(Some),
+            poll_fn(|context| {
+                if life.listen(context) == Asked::ToEnd {
+                    return Poll::Ready(Err(How::Cut));
+                }
+                if idle.as_mut().is_some_and(|idle| idle.poll(life, context).is_ready()) {
+                    return Poll::Ready(Err(How::TimedOut));
+                }
+                service.as_mut().poll(context).map(Ok)
             })
             .await
         };
-        let how = match ended {
-            // It fails only on a connection that is gone already.
-            None => life.conn().reset_on_close().map_or(How::Cut, |()| How::Cut),
-            Some(ended) => How::of(ended),
-        };
-        if matches!(how, How::PeerFinished | How::Finished) && wire.is_ended_here() {
-            Box::pin(linger(life)).await;
-            return How::Stopped;
+        match ended.map(How::of) {
+            Err(How::Cut) => {
+                // It fails only on a connection that is gone already.
+                let _ = life.conn().reset_on_close();
+                How::Cut
+            }
+            Err(how) => {
+                // As above.
+                let _ = life.conn().finish();
+                Box::pin(linger(life)).await;
+                how
+            }
+            Ok(How::PeerFinished | How::Finished) if wire.is_ended_here() => {
+                Box::pin(linger(life)).await;
+                if wire.is_full() { How::Full } else { How::Stopped }
+            }
+            Ok(how) => how,
         }
-        how
     }
 }
 
-/// Reads and drops what still comes after our FIN, until the peer has finished too or is silent.
+/// The clock of a connection that may be idle for only so long. It is set when it runs out, and not whenever something comes.
+struct Idle {
+    timeout: Duration,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(timeout: Duration) -> Idle {
+        Idle { timeout, alarm: Box::pin(tokio::time::sleep(timeout)) }
+    }
+
+    /// Ready when it has been idle for too long.
+    fn poll(&mut self, life: &Life, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let left = self.timeout.saturating_sub(life.idle());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(Instant::now() + left);
+        }
+    }
+}
+
+/// Reads and drops what still comes after our FIN, until the peer has finished too, is silent, or has had its time.
 async fn linger(life: &Life) {
-    loop {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let mut silence = pin!(tokio::time::sleep(LINGER));
         let received = poll_fn(|context| {
             if life.listen(context) == Asked::ToEnd || silence.as_mut().poll(context).is_ready() {

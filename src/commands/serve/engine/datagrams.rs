@@ -30,16 +30,21 @@ impl Server {
         for listener in listeners {
             answering.spawn(self.clone().answer(listener, last_call.subscribe()));
         }
-        tokio::select! {
-            _ = self.until_told(wishes) => {}
-            () = self.finished.notified() => {}
-        }
+        let vacant = tokio::select! {
+            () = self.until_over(wishes) => None,
+            waited = self.until_vacant() => Some(waited),
+        };
         self.stopping.store(true, Ordering::SeqCst);
         last_call.send_replace(true);
-        tokio::select! {
-            () = async { while answering.join_next().await.is_some() {} } => Ending::Done,
-            number = self.until_told(wishes) => number.map_or(Ending::Done, Ending::Insisted),
-            () = tokio::time::sleep(self.settings.grace) => Ending::Done,
+        let insisted = tokio::select! {
+            () = async { while answering.join_next().await.is_some() {} } => None,
+            number = self.until_told(wishes) => number,
+            () = tokio::time::sleep(self.settings.grace) => None,
+        };
+        match (insisted, vacant) {
+            (Some(number), _) => Ending::Insisted(number),
+            (None, Some(waited)) => self.vacant(waited),
+            (None, None) => Ending::Done,
         }
     }
 
@@ -57,7 +62,7 @@ impl Server {
             // What recvfrom(2) reports here is the fate of an earlier answer: its receiver is gone.
             let Ok(datagram) = received else { continue };
             let is_taken = self.take(&listener, &buffer[..datagram.length], &datagram).await;
-            if is_taken && self.settings.once {
+            if is_taken && self.settings.limits.total.is_some_and(|total| self.counters.datagrams.get() >= total) {
                 return self.finished.notify_one();
             }
         }
