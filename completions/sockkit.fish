@@ -142,6 +142,13 @@ v2\t'A binary block'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-protocol-source -d 'Name this as the client\'s address in the header' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send -d 'Send TEXT; \\r \\n \\t \\0 \\xHH \\\\ are what they are in C' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-hex -d 'Send bytes, two hexadecimal digits each' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l expect -d 'Pass over what comes until it matches this regular expression [status when it does not: 5]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l expect-hex -d 'Pass over what comes until these bytes do' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l within -d 'How long each expectation after it may take [default: 10s]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l set -d 'Set a variable: $NAME or ${NAME} in what is sent, expected or set after it' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l script -d 'Carry out the statements in FILE' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -214,6 +221,10 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s 6 -l ipv6 -d
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-eof -d 'Half-close: nothing can be sent after it'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l expect-eof -d 'Pass over what comes until the peer finishes'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l expect-reset -d 'Pass over what comes until the peer resets'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l interact -d 'Join stdin and stdout to the peer when the script is done'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s j -l json -d 'JSON lines instead of text'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s v -l verbose -d 'Say more on stderr'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l quiet -d 'Say only errors (serve: and the listening lines)'

@@ -104,8 +104,10 @@ fn with_values(arg: Arg) -> Arg {
     if arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == SWITCH)) {
         return arg.value_parser(["on", "off"]);
     }
+    // One that only has a place among the others has none.
+    let has_value = arg.get_action().takes_values() && arg.get_num_args().is_none_or(|count| count.takes_values());
     match arg.get_value_hint() {
-        ValueHint::Unknown if arg.get_action().takes_values() => arg.value_hint(ValueHint::Other),
+        ValueHint::Unknown if has_value => arg.value_hint(ValueHint::Other),
         _ => arg,
     }
 }

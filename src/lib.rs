@@ -12,6 +12,7 @@
 //! | `record` | sessions written down, and read back |
 //! | `base64` | bytes as text |
 //! | `program` | a program that talks to a peer |
+//! | `script` | what to send and what to expect, laid down beforehand |
 //! | `fault` | faults on purpose: the rules' grammar, and every decision of theirs |
 //! | `random` | random numbers that a seed repeats |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
@@ -60,6 +61,7 @@ pub mod program;
 pub mod random;
 pub mod record;
 pub mod relay;
+pub mod script;
 pub mod signals;
 pub mod units;
 

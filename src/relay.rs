@@ -25,7 +25,7 @@
 //! | the output takes no more | the input flows | go on until it ends |
 //! | nothing comes or goes | with `idle_timeout` | timed out |
 //! | `deadline` | any | timed out |
-//! | somebody stops it | any | stopped, at once |
+//! | somebody stops or abandons it | any | over, at once |
 
 mod outgoing;
 mod supervisor;
@@ -111,7 +111,7 @@ pub enum Ended {
     PeerSilent,
     /// Sending only: everything was sent, and acknowledged where there are acknowledgements.
     Sent,
-    /// The input and the output have ended, and the peer has not.
+    /// The input and the output have ended, and the peer has not; or whoever has them wants no more.
     EndsFinished,
     /// A clock ran out.
     TimedOut(Clock),
@@ -163,6 +163,7 @@ enum Event {
     PeerFailed(Error),
     OutputFailed(io::Error),
     OutputEnded,
+    Abandoned,
     Stopped(u8),
 }
 
@@ -239,6 +240,12 @@ impl Stopper {
     pub fn end_output(&self) {
         // A relay that is over needs no word.
         let _ = self.0.send(Event::OutputEnded);
+    }
+
+    /// Ends it at once, because whoever has the input and the output wants no more.
+    pub fn abandon(&self) {
+        // A relay that is over needs no word.
+        let _ = self.0.send(Event::Abandoned);
     }
 }
 

@@ -117,6 +117,25 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Reads bytes of two hexadecimal digits each, with or without blanks and colons between them: `0d0a`, `0d 0a`, `0d:0a`.
+pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
+    let refuse = |why: &str| format!("{text:?} is not hexadecimal: {why}, for example 0d0a or 0d 0a");
+    let mut bytes = Vec::new();
+    for group in text.split([' ', '\t', ':']).filter(|group| !group.is_empty()) {
+        let digits: Option<Vec<u8>> =
+            group.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+        let digits = digits.ok_or_else(|| refuse("the digits are 0 to 9 and a to f"))?;
+        if digits.len() % 2 == 1 {
+            return Err(refuse(&format!("{group:?} has an odd number of digits, and two make a byte")));
+        }
+        bytes.extend(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]));
+    }
+    if bytes.is_empty() {
+        return Err(refuse("there are no digits"));
+    }
+    Ok(bytes)
+}
+
 /// A span of time for people: one unit and few digits, `0.04 ms`, `12 ms`, `5.0 s`, `1m 02s`, `2h 03m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(pub Duration);
@@ -319,6 +338,26 @@ mod tests {
         {
             let error = parse_rate(text).expect_err(text);
             assert!(error.starts_with(&format!("{text:?} is not a rate: {why}")), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_may_be_written_in_hexadecimal() {
+        for (text, expected) in
+            [("0d0a", &b"\r\n"[..]), ("0D 0a", b"\r\n"), ("00:ff:7F", b"\x00\xff\x7f"), (" 61  6263\t64 ", b"abcd")]
+        {
+            assert_eq!(parse_hex(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("0d0", "\"0d0\" has an odd number of digits"),
+            ("0 d", "\"0\" has an odd number of digits"),
+            ("0g", "the digits are 0 to 9 and a to f"),
+            ("\u{ff11}\u{ff11}", "the digits are 0 to 9 and a to f"),
+            ("0x0d", "the digits are 0 to 9 and a to f"),
+            ("", "there are no digits"),
+            (" : ", "there are no digits"),
+        ] {
+            assert!(parse_hex(text).is_err_and(|error| error.contains(why)), "{text:?}: {:?}", parse_hex(text));
         }
     }
 

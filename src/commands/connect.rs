@@ -1,13 +1,15 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
-//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `executed` puts a program in the user's
-//! place, `verdict` tells how it ended, `kept` keeps what came and the hashes, `recorded` records, `shown` shows it, and `way`
-//! is how the peer is reached.
+//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `speaker` is who talks to the peer,
+//! `executed` a program and `scripted` a script in the user's place, `verdict` tells how it ended, `kept` keeps what came and
+//! the hashes, `recorded` records, `shown` shows it, and `way` is how the peer is reached.
 
 mod executed;
 mod joining;
 mod kept;
 mod recorded;
+mod scripted;
 mod shown;
+mod speaker;
 mod verdict;
 mod way;
 
@@ -17,19 +19,19 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{ValueEnum, ValueHint};
 
 use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::{Clock, Conn, Endpoint, Error, Op, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
-use crate::output::{Output, bulk_stdin, bulk_stdout, stamped, stdin_length_bytes};
+use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
 use crate::relay::{Relay, Rules, Taps};
-use crate::signals;
 use crate::units::parse_duration;
-use executed::Piped;
+use scripted::{ScriptArgs, Scripted};
+use speaker::Speaker;
 
 pub use joining::{JoiningArgs, PassingArgs};
 pub use way::tell_attempts;
@@ -105,6 +107,9 @@ pub struct Args {
     /// Names.
     #[command(flatten)]
     pub lookup: LookupArgs,
+    /// A script in the user's place; after what has no heading, because its own would cover that.
+    #[command(flatten)]
+    pub script: ScriptArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -128,7 +133,9 @@ fn after_long_help() -> String {
         \x20 sockkit connect ::1 65432 < request > answer\n\
         \x20 sockkit connect -v -w 3 example.com 80        the verdict on stderr: who ended it, and how\n\
         \x20 echo ping | sockkit connect -u ::1 9000        UDP: ends when the peer is silent for a second\n\
-        \x20 sockkit connect -U /tmp/echo.sock             a unix socket\n\n\
+        \x20 sockkit connect -U /tmp/echo.sock             a unix socket\n\
+        \x20 sockkit connect :6379 --send 'PING\\r\\n' --expect '^\\+PONG' --within 1\n\
+        \x20 sockkit connect :6379 -e cat -- /etc/motd     a program talks to the peer\n\n\
         At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the \
         peer finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not \
         acknowledged. SIGINT and SIGTERM end it at once, with the verdict that -v and --json print.\n\n{}",
@@ -150,6 +157,7 @@ struct Plan {
     program: Option<Program>,
     /// Whether the program can have the socket itself.
     hands_over: bool,
+    script: Option<Scripted>,
     raw: bool,
     output_file: Option<PathBuf>,
     hash: Option<Hash>,
@@ -188,6 +196,7 @@ impl Plan {
             rules: rules(args, transport)?,
             program: executed::program_of(args)?,
             hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
+            script: scripted::script_of(args, transport)?,
             raw: args.joining.raw,
             output_file: args.passing.output_file.clone(),
             hash: args.hash,
@@ -208,8 +217,8 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
         return Err(UsageError("-N half-closes at stdin's end, and --no-shutdown does not: leave one out".to_owned()));
     }
     Ok(Rules {
-        // A program may have something to say to the peer's end.
-        outstays_peer: args.keep_open || args.program.is_any(),
+        // A program or a script may have something to say to the peer's end.
+        outstays_peer: args.keep_open || args.program.is_any() || args.script.is_any(),
         idle_timeout: args.idle_timeout,
         deadline: args.max_time.map(|time| Instant::now() + time),
         ..args.joining.rules(is_stream)
@@ -242,42 +251,28 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
         recording.ends_with(move || ends.fail_output(io::ErrorKind::Other.into()));
         recorded::record(recording.recorder(), &conn, &mut taps)
     });
-    let (program, input, printer) = match &plan.program {
-        Some(program) => {
-            let (running, pipes) = Piped::start(program, &conn, stopper)?;
-            (Some(running), pipes.input, pipes.output)
-        }
-        None => {
-            signals::hear(move |signal| stopper.stop(signal)).context("listen for signals")?;
-            let printer = bulk_stdout(plan.raw).context("open stdout")?;
-            (None, bulk_stdin().context("open stdin")?, if plan.timestamps { stamped(printer) } else { printer })
-        }
-    };
-    let (printer, file) = kept::save(printer, plan.output_file.as_deref())?;
+    let (speaker, ends) = Speaker::start(plan, &conn, stopper, output)?;
+    let (printer, file) = kept::save(ends.output, plan.output_file.as_deref())?;
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
         shown::dump(&mut taps, output);
     }
-    let length = || if program.is_some() { None } else { stdin_length_bytes() };
+    let length = || if speaker.is_stdin() { stdin_length_bytes() } else { None };
     let bar = plan.progress.then(|| output.transfer(length())).flatten();
     if let Some(bar) = &bar {
         shown::count(&mut taps, bar);
     }
-    let outcome = relay.run(input, printer, taps);
+    let mut outcome = relay.run(ends.input, printer, taps);
     if let Some(track) = track {
         recorded::close(&track, &outcome);
     }
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let ended = program.map(|program| program.finish(&outcome.ended, plan.rules.deadline)).transpose()?;
+    let parting = speaker.finish(&mut outcome, &conn, plan.rules.deadline)?;
     let digests = hashes.map(|hashes| hashes.finish());
-    verdict::tell(&conn, &outcome, ended.map(|ended| ended.status), digests, output);
-    let status = verdict::judge(outcome, &conn, &file);
-    match ended {
-        Some(ended) => ended.judge(status, &conn),
-        None => status,
-    }
+    verdict::tell(&conn, &outcome, parting.program(), digests, output);
+    parting.judge(verdict::judge(outcome, &conn, &file), &conn)
 }
 
 /// The connection, unless `--max-time` has passed before there is one.

@@ -134,6 +134,7 @@ impl Supervisor<'_> {
             }
             Event::OutputEnded => self.output_over = Some(Instant::now()),
             Event::OutputFailed(error) => return Some(Ended::OutputFailed(error)),
+            Event::Abandoned => return Some(Ended::EndsFinished),
             Event::Stopped(signal) => return Some(Ended::Stopped(signal)),
         }
         self.both_are_over()
@@ -234,6 +235,9 @@ impl Supervisor<'_> {
     /// How long the peer may still take to finish, now that nobody on this side has or wants anything.
     fn until_leave(&self) -> Option<Duration> {
         let (output_over, input_over) = self.output_over.zip(self.input_over)?;
+        if !self.conn.transport().is_stream() {
+            return Some(Duration::ZERO);
+        }
         Some(LEAVE_TAKING.saturating_sub(output_over.max(input_over).elapsed()))
     }
 }

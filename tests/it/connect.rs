@@ -4,6 +4,7 @@ mod people;
 #[cfg(all(unix, feature = "exec"))]
 mod programs;
 mod proxies;
+mod scripts;
 
 use std::io::{Read, Write};
 

@@ -4,7 +4,7 @@
 //! other. Trade-off: where nothing has to be seen of the bytes, the program has the socket itself, which costs nothing; but
 //! then nobody counts what went each way.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::process::{ChildStdin, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::speaker::Ends;
 use super::{Args, verdict};
 use crate::cli::UsageError;
 use crate::connection::{Clock, Conn, Error, Op};
@@ -152,21 +153,13 @@ pub fn hand_over(program: &Program, conn: Arc<Conn>, deadline: Option<Instant>, 
 /// A program between two pipes, which a relay joins to the peer.
 pub struct Piped(Watched);
 
-/// The two pipes.
-pub struct Pipes {
-    /// What the program writes.
-    pub input: Box<dyn Read + Send>,
-    /// What the program reads.
-    pub output: Box<dyn Write + Send>,
-}
-
 impl Piped {
     /// Starts it. Its end ends the relay, as a signal does.
-    pub fn start(program: &Program, conn: &Conn, stopper: Stopper) -> Result<(Piped, Pipes)> {
+    pub fn start(program: &Program, conn: &Conn, stopper: Stopper) -> Result<(Piped, Ends)> {
         let mut pipes = None;
         let start = || {
             let (running, stdin, stdout) = program.start_on_pipes(Surroundings::of(conn))?;
-            pipes = Some(Pipes { input: Box::new(stdout), output: Box::new(Listener(Some(stdin))) });
+            pipes = Some(Ends { input: Box::new(stdout), output: Box::new(Listener(Some(stdin))) });
             Ok(running)
         };
         let to_stop = stopper.clone();

@@ -4,14 +4,14 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::kept::{Digests, SavedFile};
-use crate::connection::{Conn, Error, Op, TcpInfo};
+use crate::connection::{Conn, Error, Kind, Op, TcpInfo};
 use crate::exit::Status;
 use crate::output::Output;
 use crate::relay::{Ended, Outcome};
 use crate::units::{Elapsed, milliseconds};
 
 /// The name and version of the JSON lines.
-const SCHEMA: &str = "sockkit.connect/1";
+pub const SCHEMA: &str = "sockkit.connect/1";
 
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -79,9 +79,11 @@ pub fn tell(conn: &Conn, outcome: &Outcome, program: Option<Status>, digests: Op
         Ended::PeerFinished => ("peer_finished", "closed by the peer"),
         Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
         Ended::Sent => ("sent", "closed, everything being sent,"),
-        Ended::EndsFinished => ("program_ended", "closed, the program having ended,"),
+        Ended::EndsFinished if program.is_some() => ("program_ended", "closed, the program having ended,"),
+        Ended::EndsFinished => ("done", "closed, everything being done,"),
         Ended::TimedOut(_) => ("timed_out", "given up"),
         Ended::Stopped(_) => ("signal", "ended by a signal"),
+        Ended::PeerFailed(error) if error.kind() == Kind::Misbehaved => ("check_failed", "failed its check"),
         Ended::PeerFailed(_) => ("peer_failed", "failed"),
         Ended::InputFailed(_) => ("input_failed", "failed, stdin being unreadable,"),
         Ended::OutputFailed(_) => ("output_failed", "quit, stdout being closed,"),
@@ -92,7 +94,11 @@ pub fn tell(conn: &Conn, outcome: &Outcome, program: Option<Status>, digests: Op
         "{conn} {words} after {}: {sent_bytes} bytes sent{}, {received_bytes} received{}{}",
         Elapsed(conn.age()),
         lost(unacknowledged_bytes).map_or(String::new(), |lost| format!(" ({lost})")),
-        if input_ended || matches!(outcome.ended, Ended::InputFailed(_)) { "" } else { "; stdin was still open" },
+        if input_ended || how == "check_failed" || matches!(outcome.ended, Ended::InputFailed(_)) {
+            ""
+        } else {
+            "; stdin was still open"
+        },
         round_trip(conn),
     );
     let verdict = Verdict {
@@ -128,7 +134,8 @@ fn lost(unacknowledged_bytes: Option<u64>) -> Option<String> {
 pub fn judge(outcome: Outcome, conn: &Conn, file: &SavedFile) -> Result<Status> {
     let Outcome { received_bytes, sent_bytes, .. } = outcome;
     let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
-    let failed = |error: Error| Err(error.told(format!("{received_bytes} bytes received, {sent_bytes} sent{lost}")));
+    let went = format!("{received_bytes} bytes received, {sent_bytes} sent{lost}");
+    let failed = |error: Error| Err(if error.aftermath.is_some() { error } else { error.told(went) });
     match outcome.ended {
         Ended::PeerFinished | Ended::PeerSilent | Ended::Sent | Ended::EndsFinished => Ok(Status::Done),
         Ended::Stopped(signal) => Ok(Status::Signal(signal)),

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{ValueEnum, ValueHint};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
 use self::checks::Checks;
 pub use self::report::Format;
@@ -48,6 +48,7 @@ use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
 use crate::connection::{Allowed, Endpoint, Options, Proxy, Source, Transport, trace};
 use crate::exit::Status;
 use crate::output::Output;
+use crate::script::parse_regex;
 use crate::units::{Count, parse_duration, unescape};
 
 /// More targets than this are far more often a slip than a wish: at the default timeout that many silent ones take an hour.
@@ -162,7 +163,7 @@ pub struct How {
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, value_parser = parse_payload, allow_hyphen_values = true)]
     pub send: Option<Payload>,
     /// Open only if the answer matches this regular expression
-    #[arg(long, value_name = "REGEX", value_hint = ValueHint::Other, value_parser = parse_expectation, allow_hyphen_values = true)]
+    #[arg(long, value_name = "REGEX", value_hint = ValueHint::Other, value_parser = parse_regex, allow_hyphen_values = true)]
     pub expect: Option<Regex>,
     /// Show the first that the peer says
     #[arg(long)]
@@ -279,16 +280,6 @@ fn parse_require(text: &str) -> Result<Require, String> {
         (_, Ok(number)) if number > 0 => Ok(Require::AtLeast(number)),
         _ => Err(format!("{text:?} is none of all, any and a number from 1 on")),
     }
-}
-
-/// Of bytes, not of characters: a banner is not always text.
-fn parse_expectation(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text).unicode(false).build().map_err(|error| {
-        let words = error.to_string();
-        // The library draws a picture of several lines; its last one says what is wrong.
-        let why = words.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        format!("{text:?} is not a regular expression: {why}")
-    })
 }
 
 /// What it means.

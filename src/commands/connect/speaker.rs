@@ -1,0 +1,111 @@
+//! Who talks to the peer: whoever is at stdin and stdout, a program, or a script.
+//!
+//! Owns which it is, from its beginning to what its end means. Must not know how the bytes get to the peer: to the relay all
+//! of them are an input and an output.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Plan;
+use super::executed::{Finished, Piped};
+use super::scripted::{self, Scripted};
+use crate::connection::Conn;
+use crate::exit::Status;
+use crate::output::{Output, bulk_stdin, bulk_stdout, stamped};
+use crate::relay::{Ended, Outcome, Stopper};
+use crate::script::{Played, Stage, play};
+use crate::signals;
+
+/// Who it is.
+pub enum Speaker {
+    /// Whoever is at stdin and stdout.
+    Streams,
+    /// `-e` and `-c`.
+    Program(Piped),
+    /// `--send`, `--expect` and `--script`.
+    Script(Played),
+}
+
+/// What a relay joins to the peer.
+pub struct Ends {
+    /// What is sent.
+    pub input: Box<dyn Read + Send>,
+    /// Where what comes goes.
+    pub output: Box<dyn Write + Send>,
+}
+
+impl Speaker {
+    /// Begins to speak. A signal ends the relay.
+    pub fn start(plan: &Plan, conn: &Conn, stopper: Stopper, output: Output) -> Result<(Speaker, Ends)> {
+        if let Some(program) = &plan.program {
+            let (running, ends) = Piped::start(program, conn, stopper)?;
+            return Ok((Speaker::Program(running), ends));
+        }
+        let to_stop = stopper.clone();
+        signals::hear(move |signal| to_stop.stop(signal)).context("listen for signals")?;
+        let printer = bulk_stdout(plan.raw).context("open stdout")?;
+        let printer = if plan.timestamps { stamped(printer) } else { printer };
+        let typed = || bulk_stdin().context("open stdin");
+        let Some(Scripted { script, interacts }) = &plan.script else {
+            return Ok((Speaker::Streams, Ends { input: typed()?, output: printer }));
+        };
+        let is_wanted_no_more = !interacts && script.ends_with_an_expectation();
+        let stage = Stage {
+            is_stream: conn.transport().is_stream(),
+            output: printer,
+            then: interacts.then(typed).transpose()?,
+            report: scripted::report(output),
+            over: Box::new(move |is_done| match (is_done, is_wanted_no_more) {
+                (false, _) => stopper.abandon(),
+                (true, true) => stopper.end_output(),
+                (true, false) => {}
+            }),
+        };
+        let (played, input, output) = play(script.clone(), stage);
+        Ok((Speaker::Script(played), Ends { input, output }))
+    }
+
+    /// Whether stdin is what is sent.
+    pub fn is_stdin(&self) -> bool {
+        matches!(self, Speaker::Streams)
+    }
+
+    /// Waits for its end, now that the relay is over, and says what that means for the relay's.
+    pub fn finish(&self, outcome: &mut Outcome, conn: &Conn, deadline: Option<Instant>) -> Result<Parting> {
+        match self {
+            Speaker::Streams => {}
+            Speaker::Program(running) => return Ok(Parting(Some(running.finish(&outcome.ended, deadline)?))),
+            // A clock, a signal or a full disk has cut it short.
+            Speaker::Script(_) if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) => {}
+            Speaker::Script(played) => {
+                let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
+                outcome.ended = match played.finish() {
+                    Some(result) => scripted::conclude(result, ended, conn),
+                    None => ended,
+                };
+            }
+        }
+        Ok(Parting(None))
+    }
+}
+
+/// How a speaker ended, as far as that matters besides the relay: of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct Parting(Option<Finished>);
+
+impl Parting {
+    /// The program's own status.
+    pub fn program(self) -> Option<Status> {
+        self.0.map(|finished| finished.status)
+    }
+
+    /// What status follows from it and from the conversation's.
+    pub fn judge(self, conversation: Result<Status>, conn: &Conn) -> Result<Status> {
+        match self.0 {
+            Some(finished) => finished.judge(conversation, conn),
+            None => conversation,
+        }
+    }
+}
