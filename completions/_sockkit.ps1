@@ -119,6 +119,9 @@ Register-ArgumentCompleter -Native -CommandName 'sockkit' -ScriptBlock {
         'sockkit;connect' {
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'How long a connection attempt may take')
             [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'How long a connection attempt may take')
+            [CompletionResult]::new('--retry', '--retry', [CompletionResultType]::ParameterName, 'When connecting fails, try so many times more')
+            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'Try until it answers, for so long at most [status when it does not: 124]')
+            [CompletionResult]::new('--retry-pause', '--retry-pause', [CompletionResultType]::ParameterName, 'Pause so long before each next try')
             [CompletionResult]::new('-W', '-W ', [CompletionResultType]::ParameterName, 'Give up when nothing has come or gone for so long [status: 124]')
             [CompletionResult]::new('--idle-timeout', '--idle-timeout', [CompletionResultType]::ParameterName, 'Give up when nothing has come or gone for so long [status: 124]')
             [CompletionResult]::new('--max-time', '--max-time', [CompletionResultType]::ParameterName, 'Give up after so long, whatever happens [status: 124]')
@@ -190,6 +193,8 @@ Register-ArgumentCompleter -Native -CommandName 'sockkit' -ScriptBlock {
             [CompletionResult]::new('--multicast-loop', '--multicast-loop', [CompletionResultType]::ParameterName, 'Hear this machine''s own multicasts [default: on]')
             [CompletionResult]::new('--multicast-interface', '--multicast-interface', [CompletionResultType]::ParameterName, 'Send multicasts by this network interface')
             [CompletionResult]::new('--multicast-all', '--multicast-all', [CompletionResultType]::ParameterName, 'Also hear groups that only others joined [default: on]')
+            [CompletionResult]::new('-z', '-z', [CompletionResultType]::ParameterName, 'Connect, say so, and close')
+            [CompletionResult]::new('--connect-only', '--connect-only', [CompletionResultType]::ParameterName, 'Connect, say so, and close')
             [CompletionResult]::new('-k', '-k', [CompletionResultType]::ParameterName, 'Stay when the peer has finished, until stdin ends')
             [CompletionResult]::new('--keep-open', '--keep-open', [CompletionResultType]::ParameterName, 'Stay when the peer has finished, until stdin ends')
             [CompletionResult]::new('--progress', '--progress', [CompletionResultType]::ParameterName, 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file')

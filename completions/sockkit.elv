@@ -114,6 +114,9 @@ set edit:completion:arg-completer[sockkit] = {|@words|
         &'sockkit;connect'= {
             cand -w 'How long a connection attempt may take'
             cand --connect-timeout 'How long a connection attempt may take'
+            cand --retry 'When connecting fails, try so many times more'
+            cand --wait 'Try until it answers, for so long at most [status when it does not: 124]'
+            cand --retry-pause 'Pause so long before each next try'
             cand -W 'Give up when nothing has come or gone for so long [status: 124]'
             cand --idle-timeout 'Give up when nothing has come or gone for so long [status: 124]'
             cand --max-time 'Give up after so long, whatever happens [status: 124]'
@@ -185,6 +188,8 @@ set edit:completion:arg-completer[sockkit] = {|@words|
             cand --multicast-loop 'Hear this machine''s own multicasts [default: on]'
             cand --multicast-interface 'Send multicasts by this network interface'
             cand --multicast-all 'Also hear groups that only others joined [default: on]'
+            cand -z 'Connect, say so, and close'
+            cand --connect-only 'Connect, say so, and close'
             cand -k 'Stay when the peer has finished, until stdin ends'
             cand --keep-open 'Stay when the peer has finished, until stdin ends'
             cand --progress 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'

@@ -124,6 +124,9 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quiet -d 'Say 
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l mptcp -d 'Use Multipath TCP'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s w -l connect-timeout -d 'How long a connection attempt may take' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l retry -d 'When connecting fails, try so many times more' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l wait -d 'Try until it answers, for so long at most [status when it does not: 124]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l retry-pause -d 'Pause so long before each next try' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s W -l idle-timeout -d 'Give up when nothing has come or gone for so long [status: 124]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l max-time -d 'Give up after so long, whatever happens [status: 124]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l hash -d 'Tell the hash of what went each way, on stderr' -r -f -a "sha256\t'SHA-256 (FIPS 180-4), as sha256sum prints it'"
@@ -205,6 +208,7 @@ off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s z -l connect-only -d 'Connect, say so, and close'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s k -l keep-open -d 'Stay when the peer has finished, until stdin ends'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l progress -d 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s d -l no-stdin -l recv-only -d 'Send nothing: stdin is not read, and there is no half-close'

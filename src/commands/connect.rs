@@ -6,6 +6,7 @@
 mod executed;
 mod joining;
 mod kept;
+mod patience;
 mod recorded;
 mod scripted;
 mod shown;
@@ -15,8 +16,7 @@ mod way;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -24,12 +24,13 @@ use clap::{ValueEnum, ValueHint};
 
 use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
 use crate::commands::recording::{RecordArgs, Recording};
-use crate::connection::{Clock, Conn, Endpoint, Error, Op, Options, Proxy, Query, Role, Source, Transport};
+use crate::connection::{Conn, Endpoint, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
 use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
 use crate::relay::{Relay, Rules, Taps};
 use crate::units::parse_duration;
+use patience::{Patience, PatienceArgs};
 use scripted::{ScriptArgs, Scripted};
 use speaker::Speaker;
 
@@ -53,6 +54,14 @@ pub struct Args {
     /// For each address of the name; a lookup may take as long.
     #[arg(short = 'w', long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
+    /// How often it is tried.
+    #[command(flatten)]
+    pub patience: PatienceArgs,
+    /// Connect, say so, and close
+    ///
+    /// Nothing is sent. `probe` does it to many, and has the errno as its status.
+    #[arg(short = 'z', long = "connect-only", conflicts_with_all = ["program", "output_file", "hash", "hex"])]
+    pub connect_only: bool,
     /// Give up when nothing has come or gone for so long [status: 124]
     ///
     /// What a slow peer acknowledges counts, where the system tells it; it may then be an eighth longer.
@@ -152,7 +161,8 @@ struct Plan {
     proxy: Option<Proxy>,
     preamble: Option<Preamble>,
     timeout: Duration,
-    max_time: Option<Duration>,
+    patience: Patience,
+    connects_only: bool,
     rules: Rules,
     program: Option<Program>,
     /// Whether the program can have the socket itself.
@@ -192,7 +202,8 @@ impl Plan {
             endpoint,
             options,
             timeout: args.connect_timeout,
-            max_time: args.max_time,
+            patience: args.patience.patience(args.max_time),
+            connects_only: connects_only(args, transport)?,
             rules: rules(args, transport)?,
             program: executed::program_of(args)?,
             hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
@@ -205,6 +216,18 @@ impl Plan {
             progress: args.progress,
         })
     }
+}
+
+/// Whether there is nothing to do but to connect.
+fn connects_only(args: &Args, transport: Transport) -> Result<bool, UsageError> {
+    if args.connect_only && !transport.is_stream() {
+        let words = "-z connects, and of datagrams that proves nothing: `sockkit probe -u` sends one and waits";
+        return Err(UsageError(words.to_owned()));
+    }
+    if args.connect_only && args.script.is_any() {
+        return Err(UsageError("-z sends nothing and hears nothing: leave it out, or the script".to_owned()));
+    }
+    Ok(args.connect_only)
 }
 
 fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
@@ -239,7 +262,12 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
 
 /// One conversation, from the connecting to the verdict.
 fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> Result<Status> {
+    let begun = Instant::now();
     let conn = Arc::new(connected(plan, output)?);
+    if plan.connects_only {
+        verdict::tell_connected(&conn, begun.elapsed(), output)?;
+        return Ok(Status::Done);
+    }
     if let Some(program) = plan.program.as_ref().filter(|_| plan.hands_over) {
         return executed::hand_over(program, conn, plan.rules.deadline, output);
     }
@@ -275,16 +303,10 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     parting.judge(verdict::judge(outcome, &conn, &file), &conn)
 }
 
-/// The connection, unless `--max-time` has passed before there is one.
+/// The connection, as long as there is patience.
 fn connected(plan: &Arc<Plan>, output: Output) -> Result<Conn> {
-    let Some((max_time, deadline)) = plan.max_time.zip(plan.rules.deadline) else { return establish(plan, output) };
-    let (done, is_done) = mpsc::channel();
-    let to_establish = plan.clone();
-    // Whoever gave up does not listen any more.
-    thread::spawn(move || drop(done.send(establish(&to_establish, output))));
-    let left = deadline.saturating_duration_since(Instant::now());
-    is_done.recv_timeout(left).unwrap_or_else(|_| {
-        let target = format!("{} ({})", plan.endpoint, plan.query.transport);
-        Err(Error::timed_out(Op::Connect, target, max_time, Clock::Total).into())
-    })
+    let target = format!("{} ({})", plan.endpoint, plan.query.transport);
+    let plan = plan.clone();
+    let patience = plan.patience.clone();
+    patience.connect(&target, move || establish(&plan, output), output)
 }

@@ -301,7 +301,8 @@ impl Error {
                 Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
             (Op::Bind, Kind::AddressNotAvailable) => Some("only an address of this machine can be bound"),
-            (Op::Connect, Kind::TimedOut) if !self.is_of_proxy() => {
+            // What the attempts said before is better than a guess.
+            (Op::Connect, Kind::TimedOut) if !self.is_of_proxy() && self.aftermath.is_none() => {
                 Some("a closed port refuses at once; silence is a firewall or a dead host")
             }
             _ => None,

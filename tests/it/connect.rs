@@ -1,5 +1,6 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
 
+mod patience;
 mod people;
 #[cfg(all(unix, feature = "exec"))]
 mod programs;

@@ -1,12 +1,15 @@
 //! The end of `connect`: who ended it and how, in words, as JSON, and as a status.
 
+use std::io;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::kept::{Digests, SavedFile};
 use crate::connection::{Conn, Error, Kind, Op, TcpInfo};
 use crate::exit::Status;
-use crate::output::Output;
+use crate::output::{Output, Verbosity};
 use crate::relay::{Ended, Outcome};
 use crate::units::{Elapsed, milliseconds};
 
@@ -32,6 +35,33 @@ struct Verdict<'a> {
     program_status: Option<u8>,
     #[serde(flatten)]
     digests: Option<Digests>,
+}
+
+/// That there is a connection, where nothing else was asked.
+#[derive(Serialize)]
+struct Connected {
+    schema: &'static str,
+    event: &'static str,
+    peer: String,
+    local: String,
+    transport: String,
+    elapsed_ms: f64,
+}
+
+/// Says that somebody is there. Stdout is free: nothing of the peer's comes.
+pub fn tell_connected(conn: &Conn, elapsed: Duration, output: Output) -> io::Result<()> {
+    let record = Connected {
+        schema: SCHEMA,
+        event: "connected",
+        peer: conn.peer().to_string(),
+        local: conn.local().to_string(),
+        transport: conn.transport().to_string(),
+        elapsed_ms: milliseconds(elapsed),
+    };
+    if output.verbosity == Verbosity::Quiet {
+        return Ok(());
+    }
+    output.product(&record, format_args!("{conn} open {}", Elapsed(elapsed)))
 }
 
 /// The end of a program that had the socket itself: only the system knows what went each way.

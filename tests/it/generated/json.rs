@@ -56,6 +56,9 @@ fn records() -> [(&'static str, String); 5] {
     let connect = Run::sockkit("connect --json --hash sha256 -e echo").args([&target]).finish().stderr;
     let connect = connect + &through_a_proxy();
     let script = Run::sockkit("connect --json --send a --expect a").args([&target]).finish().stderr;
+    let only = Run::sockkit("connect --json -z").args([&target]).finish().stdout;
+    let again = Run::sockkit("connect --json -z --retry 1 127.0.0.1:1").finish().stderr;
+    let again = again.lines().next().expect("a record").to_owned();
     let probe = Run::sockkit("probe --json 127.0.0.1:1").args([&target]).finish().stdout;
     let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
     // A close that is a reset is a failure to the server, and has a name.
@@ -76,7 +79,7 @@ fn records() -> [(&'static str, String); 5] {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [
         ("sockkit.serve/1", format!("{listening}\n{}{}", text(events), text(datagrams))),
-        ("sockkit.connect/1", connect + &script),
+        ("sockkit.connect/1", connect + &script + &text(only) + &again),
         ("sockkit.probe/1", text(probe)),
         ("sockkit.echo-bench/1", text(bench)),
         ("sockkit.trace/1", trace),
