@@ -42,6 +42,9 @@ send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, the
 banner=\t'the same, then echo'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ready-file -d 'Write the port to a file as soon as the server listens' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ready-fd -d 'Write the same to an inherited descriptor, and close it' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l then -d 'Run a shell\'s COMMAND once the server listens, and end with it, with its status' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l conns -d 'Serve N connections (or datagrams), then end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l for -d 'End after so long, whatever happens' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s w -l accept-timeout -d 'Give up when nobody has come for so long, and nobody is there [status: 124]' -r -f

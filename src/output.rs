@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use anstream::{AutoStream, ColorChoice};
@@ -172,6 +173,11 @@ pub fn bulk_stdin() -> io::Result<Box<dyn Read + Send>> {
     #[cfg(not(unix))]
     // Windows' console speaks UTF-16, which std's stdin turns into UTF-8.
     Ok(Box::new(io::stdin()))
+}
+
+/// Stdin for a program that runs beside us: ours, unless it is a terminal, which only a foreground job may read from.
+pub fn stdin_for_program() -> Stdio {
+    if io::stdin().is_terminal() { Stdio::null() } else { Stdio::inherit() }
 }
 
 /// What is left of stdin, when it is a file: in bytes.

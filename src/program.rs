@@ -77,10 +77,24 @@ impl Program {
         Ok((Running::of(child), stdin, stdout))
     }
 
+    /// Starts it beside us, with our own stdout and stderr, and more variables in its environment.
+    pub fn start_beside(&self, stdin: Stdio, environment: Vec<(String, Option<OsString>)>) -> Result<Running, NotRun> {
+        self.spawn(environment, stdin, Stdio::inherit()).map(Running::of)
+    }
+
     fn start(&self, surroundings: Surroundings<'_>, stdin: Stdio, stdout: Stdio) -> Result<Child, NotRun> {
+        self.spawn(surroundings.environment(), stdin, stdout)
+    }
+
+    fn spawn(
+        &self,
+        environment: Vec<(String, Option<OsString>)>,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> Result<Child, NotRun> {
         let mut command = Command::new(self.name());
         command.args(self.words.iter().skip(1)).stdin(stdin).stdout(stdout);
-        for (name, value) in surroundings.environment() {
+        for (name, value) in environment {
             match value {
                 Some(value) => command.env(name, value),
                 // What was inherited would be of another connection.

@@ -1,6 +1,7 @@
 //! `serve`: a test server. This file owns what was typed and what it means; `serve/engine.rs` does the serving.
 
 mod access;
+mod companion;
 mod content;
 mod counters;
 mod discard;
@@ -14,6 +15,7 @@ mod life;
 mod limits;
 mod mode;
 mod parting;
+mod readiness;
 mod service;
 mod stream;
 mod teller;
@@ -27,16 +29,19 @@ use tokio::sync::mpsc;
 
 use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
+use crate::connection::inherited::{Handed, take_listeners};
 use crate::connection::socket::raise_descriptor_limit;
-use crate::connection::{Allowed, Endpoint, Options, Query, Role, Transport, listen, resolve};
+use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
-use crate::output::Output;
-use crate::signals;
+use crate::output::{Output, one_line};
+use crate::signals::{self, Heard};
 use crate::units::parse_duration;
 use access::{Access, AccessArgs};
+use companion::{Companion, Reach, ThenArgs};
 use engine::{Ending, Settings, Wish};
 use limits::LimitArgs;
 use mode::ModeParser;
+use readiness::{Readiness, ReadyArgs};
 use service::Service;
 
 pub use embedded::Embedded;
@@ -77,6 +82,12 @@ pub struct Args {
     /// The system caps it: at net.core.somaxconn on Linux.
     #[arg(long, value_name = "N", default_value_t = listen::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
+    /// Who is told that it listens.
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    /// What runs then.
+    #[command(flatten)]
+    pub then: ThenArgs,
     /// Keep listening after a connection ends: always so (netcat's flag)
     #[arg(short = 'k', long, hide = true)]
     pub keep_open: bool,
@@ -122,7 +133,8 @@ fn after_long_help() -> String {
 
 /// What it means.
 struct Plan {
-    endpoint: Endpoint,
+    /// None where somebody has handed over sockets that listen already.
+    endpoint: Option<Endpoint>,
     query: Query,
     options: Options,
     settings: Settings,
@@ -130,10 +142,16 @@ struct Plan {
 }
 
 impl Plan {
-    /// On a system that lets us have so many descriptors.
-    fn from_args(args: &Args, descriptors: Option<u64>) -> Result<Plan> {
-        let endpoint = endpoint(args)?;
-        let transport = args.transport.to(&endpoint);
+    /// On a system that lets us have so many descriptors, and with sockets that were handed over, if any were.
+    fn from_args(args: &Args, descriptors: Option<u64>, handed: &[Handed]) -> Result<Plan> {
+        let (endpoint, transport) = match transport_of(handed, args)? {
+            Some(transport) => (None, transport),
+            None => {
+                let endpoint = endpoint(args)?;
+                let transport = args.transport.to(&endpoint);
+                (Some(endpoint), transport)
+            }
+        };
         if transport.is_unix() && args.access.is_typed() {
             return Err(UsageError(
                 "--allow and --deny have no meaning for a unix socket, whose path has permissions".to_owned(),
@@ -167,10 +185,26 @@ impl Plan {
                 grace: args.grace,
                 threads: cores(),
                 access: Arc::new(Access::new(args.access.clone())?),
+                readiness: Arc::default(),
             },
             backlog: args.backlog,
         })
     }
+}
+
+/// The protocol of the sockets that were handed over. Where there are some, the command line must not ask for others.
+fn transport_of(handed: &[Handed], args: &Args) -> Result<Option<Transport>, UsageError> {
+    let Some(first) = handed.first().map(|handed| handed.listener.transport()) else { return Ok(None) };
+    let is_typed = !args.endpoint.is_empty() || args.port.is_some() || args.bind.is_some();
+    if is_typed || args.transport.unix || args.transport.udp {
+        return Err(UsageError("LISTEN_FDS has handed over sockets: leave out where to listen".to_owned()));
+    }
+    if handed.iter().any(|handed| handed.listener.transport().is_stream() != first.is_stream()) {
+        return Err(UsageError(
+            "LISTEN_FDS has handed over streams and datagrams: a server serves one of them".to_owned(),
+        ));
+    }
+    Ok(Some(first))
 }
 
 /// The endpoint out of netcat's several ways to say it.
@@ -205,29 +239,83 @@ fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
     Endpoint::parse(&words, Role::Listen, is_unix).map_err(UsageError)
 }
 
+/// The listeners: those that were handed over, or new ones.
+fn listeners(plan: &Plan, handed: Vec<Handed>, output: Output) -> Result<Vec<Listener>> {
+    let Plan { endpoint, query, options, settings, backlog } = plan;
+    let guard = |addresses: &[Address]| {
+        let is_dangerous = settings.service.needs_allow(query.transport.is_stream());
+        if is_dangerous { settings.access.guard(settings.service.word(), addresses) } else { Ok(()) }
+    };
+    let Some(endpoint) = endpoint else {
+        let addresses: Vec<Address> = handed.iter().map(|handed| handed.listener.local().clone()).collect();
+        guard(&addresses)?;
+        let take = |Handed { listener, name }: Handed| {
+            output.detail(format_args!("{}: handed over as \"{}\"", listener.local(), one_line(&name)));
+            listener.with_options(options)
+        };
+        return Ok(handed.into_iter().map(take).collect());
+    };
+    let resolved = resolve(endpoint, query)?;
+    guard(&resolved.addresses)?;
+    Ok(listen(&resolved.addresses, query.transport, options, *backlog)?)
+}
+
 /// Runs `serve`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
-    let plan = Plan::from_args(args, raise_descriptor_limit())?;
+    // First of all, while there is one thread and nothing was opened.
+    let mut readiness = Readiness::new(&args.ready)?;
+    let handed = take_listeners()?;
+    let mut plan = Plan::from_args(args, raise_descriptor_limit(), &handed)?;
     if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
         output.note(shortfall);
     }
-    let resolved = resolve(&plan.endpoint, &plan.query)?;
-    if plan.settings.service.needs_allow(plan.query.transport.is_stream()) {
-        plan.settings.access.guard(plan.settings.service.word(), &resolved.addresses)?;
-    }
-    let listeners = listen(&resolved.addresses, plan.query.transport, &plan.options, plan.backlog)?;
+    let listeners = listeners(&plan, handed, output)?;
     let (wish, wishes) = mpsc::unbounded_channel();
-    let hear = move |heard| wish.send(Wish::of(heard)).is_ok();
-    signals::hear_requests(hear).context("listen for signals")?;
+    let reach = Reach::default();
+    hear_signals(wish.clone(), reach.clone()).context("listen for signals")?;
     let events = events::Events::new(output);
     for listener in &listeners {
         events.listening(listener, &plan.settings.service)?;
         output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
     }
-    let (_summary, ending) = engine::serve(listeners, plan.settings, events, wishes)?;
-    Ok(match ending {
-        Ending::Done => Status::Done,
-        Ending::Vacant(error) => return Err((*error).into()),
-        Ending::Insisted(signal) => Status::Signal(signal),
+    readiness.tell(&listeners)?;
+    plan.settings.readiness = Arc::new(readiness);
+    let companion = match &args.then.then {
+        Some(command) => {
+            let ended = move || {
+                // The server may have ended meanwhile.
+                let _ = wish.send(Wish::Finish);
+            };
+            match Companion::start(command, &listeners, &reach, ended) {
+                Ok(companion) => Some(companion),
+                Err(error) => return companion::not_run(error, output),
+            }
+        }
+        None => None,
+    };
+    let served = engine::serve(listeners, plan.settings, events, wishes);
+    let status = companion.map(Companion::finish);
+    let (_summary, ending) = served?;
+    match (status, ending) {
+        (Some(status), _) => status,
+        (None, Ending::Done) => Ok(Status::Done),
+        (None, Ending::Vacant(error)) => Err((*error).into()),
+        (None, Ending::Insisted(signal)) => Ok(Status::Signal(signal)),
+    }
+}
+
+/// Each signal is a wish. One that ends the server is for the command beside it too, which is in a group of its own.
+fn hear_signals(wish: mpsc::UnboundedSender<Wish>, reach: Reach) -> std::io::Result<()> {
+    let mut is_repeated = false;
+    signals::hear_requests(move |heard| {
+        if let (Heard::End(_), Some(group)) = (heard, reach.get()) {
+            if is_repeated {
+                group.kill();
+            } else {
+                group.terminate();
+            }
+            is_repeated = true;
+        }
+        wish.send(Wish::of(heard)).is_ok()
     })
 }

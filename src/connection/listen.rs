@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use super::Family;
 use super::error::kind_of;
 use super::options::{Effective, Options, Phase};
 use super::{Address, Conn, Error, Kind, Op, Result, Socket, Transport, UnixName, errno};
@@ -95,6 +97,31 @@ impl Listener {
         }
         let local = socket.local_address().map_err(|error| failed(Op::Bind, error))?;
         Ok(Listener { socket, transport, local, options: options.clone(), _path: path })
+    }
+
+    /// One that somebody else has made, and may go on using: its path is not ours to remove.
+    #[cfg(unix)]
+    pub(super) fn handed_over(socket: Socket) -> io::Result<Listener> {
+        let local = socket.local_address()?;
+        let transport = match (local.family(), socket.is_stream()?) {
+            (Family::Unix, true) => Transport::UnixStream,
+            (Family::Unix, false) => Transport::UnixDatagram,
+            (_, true) => Transport::Tcp,
+            (_, false) => Transport::Udp,
+        };
+        if transport.is_stream() && !socket.raw().is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket is connected, or was never told to listen",
+            ));
+        }
+        Ok(Listener { socket, transport, local, options: Options::default(), _path: None })
+    }
+
+    /// The same, whose connections get these options.
+    #[must_use]
+    pub fn with_options(self, options: &Options) -> Listener {
+        Listener { options: options.clone(), ..self }
     }
 
     /// Where it listens; the port is the real one.

@@ -11,6 +11,7 @@
 //! | `dial`     | the addresses of a name raced; a window of such calls, each with a deadline; every attempt kept |
 //! | `watch`    | many connecting sockets, waited for at once |
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
+//! | `inherited` | sockets and descriptors that another process hands over |
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
 //! | `ready`    | sockets on serve's event loop |
@@ -30,6 +31,7 @@ pub mod dial;
 pub mod endpoint;
 pub mod errno;
 pub mod error;
+pub mod inherited;
 pub mod listen;
 pub mod options;
 pub mod proxy;

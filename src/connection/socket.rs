@@ -68,6 +68,22 @@ impl Socket {
         }
     }
 
+    /// Takes over what another process has made, and sees to it that no call on it waits.
+    #[cfg(unix)]
+    pub(super) fn handed_over(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
+        let socket = Socket(Some(descriptor.into()));
+        // What is no socket has no type.
+        socket.is_stream()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    /// Whether it carries a stream.
+    #[cfg(unix)]
+    pub(super) fn is_stream(&self) -> io::Result<bool> {
+        Ok(self.raw().r#type()? == Type::STREAM)
+    }
+
     /// Takes over what an event loop has accepted here: the loop made the call, so a trace cannot know how long it took.
     #[cfg(windows)]
     pub(super) fn adopt(&self, accepted: socket2::Socket, peer: Address) -> io::Result<(Socket, Address)> {

@@ -29,6 +29,40 @@ pub(super) fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     unsafe { std::slice::from_raw_parts_mut(pointer, length) }
 }
 
+/// A descriptor that was inherited, by its number; from now on it is ours, and closed on exec. One that was not inherited, or
+/// was taken before, is EBADF.
+#[cfg(unix)]
+pub(super) fn take_descriptor(number: i32) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_GETFD only looks, and says EBADF if there is no such descriptor.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The standard streams belong to std. Whatever else this program opens is closed on exec from its birth, and what came
+    // through exec is not: so without that flag it is inherited, and nobody here owns it.
+    if number <= libc::STDERR_FILENO || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the descriptor is open, as was just seen, and F_SETFD of it changes nothing but the flag.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and owned by nobody: it was inherited, and the flag that was just set keeps a second call from
+    // taking it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes variables out of the environment. To be called before there is a second thread.
+#[cfg(unix)]
+pub(super) fn forget_variables(names: &[&str]) {
+    for name in names {
+        // SAFETY: no other thread reads the environment, because there is none yet: the commands that call this do so before
+        // they start any.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
 /// getsockopt(2) of an `int`.
 #[cfg(unix)]
 pub(super) fn get_int(socket: &socket2::Socket, level: i32, name: i32) -> io::Result<i32> {

@@ -7,6 +7,8 @@ mod echo;
 mod ending;
 mod limits;
 mod paths;
+#[cfg(unix)]
+mod readiness;
 mod scarcity;
 #[cfg(unix)]
 pub mod telling;

@@ -43,6 +43,7 @@ impl Embedded {
             grace: Duration::ZERO,
             threads: 1,
             access: Arc::default(),
+            readiness: Arc::default(),
         };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.

@@ -34,6 +34,7 @@ use super::counters::{Counters, Summary};
 use super::events::Events;
 use super::life::Life;
 use super::limits::Limits;
+use super::readiness::Readiness;
 use super::service::Service;
 use crate::connection::{Clock, Driven, Error, Listener, Op};
 use crate::signals::Heard;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub threads: usize,
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Who is told of the end.
+    pub readiness: Arc<Readiness>,
 }
 
 /// What somebody wants of a running server.
@@ -60,6 +63,8 @@ pub struct Settings {
 pub enum Wish {
     /// The end, by a signal of this number. The first begins the drain, the second ends it.
     Stop(u8),
+    /// The end, because what it was there for is over; nothing more once the end has begun.
+    Finish,
     /// Files to be read again.
     Reload,
     /// The summary so far.
@@ -180,7 +185,7 @@ impl Server {
         }
         let closed = self.accept_until(&listeners, workers, &mut wishes).await?;
         if !matches!(closed, Closed::Enough) {
-            self.stopping.store(true, Ordering::SeqCst);
+            self.stop();
             self.accept_what_is_queued(&listeners, workers);
         }
         drop(listeners);
@@ -205,6 +210,12 @@ impl Server {
             () = self.finished.notified() => {}
             () = lasts => {}
         }
+    }
+
+    /// From now on what is under way is finished, and nothing else is begun.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.settings.readiness.tell_of_the_end();
     }
 
     /// Waits until nobody has come for as long as somebody was to be waited for, while nobody was there.
@@ -237,6 +248,8 @@ impl Server {
         loop {
             match wishes.recv().await? {
                 Wish::Stop(number) => return Some(number),
+                Wish::Finish if !self.stopping.load(Ordering::SeqCst) => return None,
+                Wish::Finish => {}
                 Wish::Reload if self.settings.access.has_files() => self.reload(),
                 // With nothing to read again, a hangup is what it is to every program: the end.
                 Wish::Reload => return Some(HANGUP),

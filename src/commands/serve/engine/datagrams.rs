@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,7 +33,7 @@ impl Server {
             () = self.until_over(wishes) => None,
             waited = self.until_vacant() => Some(waited),
         };
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stop();
         last_call.send_replace(true);
         let insisted = tokio::select! {
             () = async { while answering.join_next().await.is_some() {} } => None,

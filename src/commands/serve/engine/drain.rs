@@ -20,7 +20,7 @@ impl Server {
         if !is_told {
             tokio::select! {
                 () = self.all_ended() => return Ending::Done,
-                () = self.until_over(wishes) => self.stopping.store(true, Ordering::SeqCst),
+                () = self.until_over(wishes) => self.stop(),
             }
         }
         lock(&self.live).values().for_each(|life| life.ask(Asked::ToFinish));
