@@ -136,6 +136,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l hash -d 'Tel
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l datagram-size -d 'Cut stdin into datagrams of SIZE bytes' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
@@ -220,6 +221,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l no-shutdown 
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s C -l crlf -d 'End the lines of stdin with CR LF'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l timestamps -d 'Begin each line on stdout with the time at which it came'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l raw -d 'Write what the peer sends to a terminal as it is'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l per-line -d 'Send each line of stdin as one datagram, without its end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l empty -d 'Send an empty datagram for an empty stdin, and with --per-line for an empty line'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s x -l hex -d 'Show what goes each way on stderr, in hexadecimal and as text'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record-strict -d 'End when the record cannot be written [status: 4]'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l force -d 'Replace the record\'s FILE if it is there'

@@ -38,10 +38,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::datagram::{DATAGRAM_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::connection::datagram::{DATAGRAM_BYTES_MAX, payload_limit};
 use crate::connection::{Clock, Conn, Error, Op};
-pub use outgoing::Manner;
-use outgoing::Outgoing;
+use outgoing::{Halt, Outgoing};
+pub use outgoing::{Manner, Pieces};
 use supervisor::Supervisor;
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
@@ -329,8 +329,10 @@ fn spawn(
 /// The input to the peer, then a half-close unless the rules are against it.
 fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
-    let mut block = vec![0; if is_stream { BLOCK_BYTES } else { PAYLOAD_BYTES_MAX }];
-    let mut outgoing = Outgoing::new(rules.manner, is_stream);
+    let limit = (!is_stream).then(|| payload_limit(conn.peer().family()));
+    // A read that fills more than a datagram shows that there was too much for one.
+    let mut block = vec![0; limit.map_or(BLOCK_BYTES, |limit| limit + 1)];
+    let mut outgoing = Outgoing::new(rules.manner, limit);
     let mut send = |piece: &[u8]| send_counted(conn, piece, &mut taps, progress);
     let event = loop {
         progress.input.begins();
@@ -343,7 +345,8 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, p
             Err(error) => (outgoing.finish(&mut send), Some(Event::InputFailed(error))),
         };
         match (passed, end) {
-            (Err(error), _) => break Event::SendFailed(error),
+            (Err(Halt::Send(error)), _) => break Event::SendFailed(error),
+            (Err(Halt::TooLong(limit)), _) => break Event::InputFailed(too_long(limit)),
             (Ok(()), Some(end)) => break end,
             (Ok(()), None) => {}
         }
@@ -356,12 +359,19 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, p
     event
 }
 
+/// There is more of the input than goes into one datagram, and nobody has said how to cut it.
+fn too_long(limit: usize) -> io::Error {
+    io::Error::other(format!(
+        "there is more in one piece than the {limit} bytes of a datagram: --per-line sends lines, --datagram-size cuts"
+    ))
+}
+
 /// Sends all of it, counting as it goes: when it fails half way, what was taken until then has been sent.
 fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progress) -> Result<(), Error> {
     for tap in &mut taps.sending {
         tap(bytes);
     }
-    while !bytes.is_empty() {
+    loop {
         let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
         progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
         progress.sent.begins();
@@ -369,8 +379,11 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progr
             tap(&bytes[..sent]);
         }
         bytes = &bytes[sent..];
+        // An empty datagram has been sent now.
+        if bytes.is_empty() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// The peer to the output, to the peer's end.

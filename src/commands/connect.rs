@@ -1,8 +1,9 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
 //! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `speaker` is who talks to the peer,
 //! `executed` a program and `scripted` a script in the user's place, `verdict` tells how it ended, `kept` keeps what came and
-//! the hashes, `recorded` records, `shown` shows it, and `way` is how the peer is reached.
+//! the hashes, `recorded` records, `shown` shows it, `way` is how the peer is reached, and `datagrams` is how stdin is cut.
 
+mod datagrams;
 mod executed;
 mod joining;
 mod kept;
@@ -34,6 +35,7 @@ use patience::{Patience, PatienceArgs};
 use scripted::{ScriptArgs, Scripted};
 use speaker::Speaker;
 
+use datagrams::DatagramArgs;
 pub use joining::{JoiningArgs, PassingArgs};
 pub use way::tell_attempts;
 use way::{HeaderArgs, Preamble, establish};
@@ -92,6 +94,9 @@ pub struct Args {
     /// How stdin and stdout are joined to the peer.
     #[command(flatten)]
     pub joining: JoiningArgs,
+    /// How stdin becomes datagrams.
+    #[command(flatten)]
+    pub datagrams: DatagramArgs,
     /// What is shown and kept of the bytes that pass.
     #[command(flatten)]
     pub passing: PassingArgs,
@@ -189,6 +194,9 @@ impl Plan {
             // What is typed goes out at once.
             options.nodelay.get_or_insert(true);
         }
+        if args.datagrams.broadcasts {
+            options.broadcast.get_or_insert(true);
+        }
         let proxy = args.proxy.proxy()?;
         if let Some(proxy) = &proxy {
             proxy.suits(&endpoint, transport, args.transport.allowed()).map_err(UsageError)?;
@@ -239,12 +247,14 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
     if args.half_close && args.joining.no_shutdown {
         return Err(UsageError("-N half-closes at stdin's end, and --no-shutdown does not: leave one out".to_owned()));
     }
+    let joined = args.joining.rules(is_stream);
     Ok(Rules {
+        manner: args.datagrams.manner(joined.manner, transport)?,
         // A program or a script may have something to say to the peer's end.
         outstays_peer: args.keep_open || args.program.is_any() || args.script.is_any(),
         idle_timeout: args.idle_timeout,
         deadline: args.max_time.map(|time| Instant::now() + time),
-        ..args.joining.rules(is_stream)
+        ..joined
     })
 }
 

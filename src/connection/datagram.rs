@@ -3,7 +3,7 @@
 //! Owns the rule of what may be answered. Must not know what the answer is. Trade-off: the socket is never connected, so
 //! that it serves every peer; the cost is the peer's address in each call.
 
-use super::{Address, Listener};
+use super::{Address, Family, Listener};
 
 /// The largest UDP payload is 65,507 bytes over IPv4 and 65,527 over IPv6; a unix datagram may be as large as its sender's
 /// buffer, 208 KiB by default on Linux. Larger ones are reported as truncated.
@@ -15,6 +15,16 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 
 /// The largest UDP payload over IPv4: more cannot be put into one datagram everywhere.
 pub const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// How many bytes one datagram can hold; what the socket's own buffer does not hold the system refuses.
+pub fn payload_limit(family: Family) -> usize {
+    match family {
+        Family::V4 => PAYLOAD_BYTES_MAX,
+        // Its header is not counted in a packet's 65,535 bytes; UDP's of 8 bytes is.
+        Family::V6 => 65_527,
+        Family::Unix => DATAGRAM_BYTES_MAX,
+    }
+}
 
 /// With how many bytes a datagram of so many may be answered, if at all: a forged sender must not be hit with more than it
 /// cost to forge it. On this machine there is nobody else to hit.

@@ -1,5 +1,6 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
 
+mod datagrams;
 mod patience;
 mod people;
 #[cfg(all(unix, feature = "exec"))]
@@ -474,22 +475,4 @@ fn a_prompt_is_shown_though_its_line_has_no_end_yet() {
     client.write(b"root\n");
     assert_eq!(peer.finish(), b"root\n");
     assert_eq!(client.finish().code, 0);
-}
-
-/// One datagram is one read of stdin; more than one holds goes in several.
-#[test]
-fn stdin_over_datagrams_is_cut_at_their_largest_size() {
-    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    peer.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("input");
-    std::fs::write(&file, pattern(65_507 + 1000)).unwrap();
-    let address = peer.local_addr().unwrap();
-    let mut command = std::process::Command::new(crate::harness::SOCKKIT);
-    command.args(["connect", "-u", "-q", "0", &address.to_string()]).stdin(std::fs::File::open(&file).unwrap());
-    assert_eq!(crate::harness::Owned(command.spawn().unwrap()).wait("connect").code(), Some(0));
-    let mut datagram = vec![0; 70_000];
-    for expected in [65_507, 1000] {
-        assert_eq!(peer.recv(&mut datagram).unwrap(), expected);
-    }
 }

@@ -91,7 +91,12 @@ impl JoiningArgs {
             keeps_direction: self.no_shutdown,
             idle_timeout: None,
             deadline: None,
-            manner: Manner { crlf: self.crlf, interval: self.interval, rate_limit: self.rate_limit },
+            manner: Manner {
+                crlf: self.crlf,
+                interval: self.interval,
+                rate_limit: self.rate_limit,
+                ..Manner::default()
+            },
         }
     }
 }
