@@ -59,6 +59,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow -d 'Let 
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny -d 'Refuse peers of this network, also those that --allow names (repeatable)' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow-file -d 'Let in only peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny-file -d 'Refuse peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -116,6 +118,8 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-inte
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-strict -d 'End when the record cannot be written [status: 4]'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l force -d 'Replace the record\'s FILE if it is there'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 6 -l ipv6 -d 'IPv6 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'

@@ -261,13 +261,7 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
 /// Runs `connect`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Arc::new(Plan::from_args(args)?);
-    match args.record.start(None, output)? {
-        Some(recording) => {
-            let result = converse(&plan, Some(&recording), output);
-            recording.end(result)
-        }
-        None => converse(&plan, None, output),
-    }
+    args.record.around(None, output, |recording| converse(&plan, recording, output))
 }
 
 /// One conversation, from the connecting to the verdict.

@@ -15,7 +15,8 @@ use crate::cli::UsageError;
 use crate::connection::{Transport, errno};
 use crate::exit::Status;
 use crate::output::Output;
-use crate::record::{Form, Header, Recorder, create};
+use crate::record::{Direction, Form, Header, Recorder, Track, create};
+use crate::relay::{EndTap, Tap};
 use crate::units::parse_size;
 
 /// What is recorded, and where.
@@ -41,6 +42,18 @@ pub struct RecordArgs {
     /// Replace the record's FILE if it is there
     #[arg(long, requires = "record")]
     pub force: bool,
+}
+
+/// Writes down what passes one way on a connection.
+pub fn write_down(track: &Arc<Track>, direction: Direction) -> Tap {
+    let track = track.clone();
+    Box::new(move |bytes| track.data(direction, bytes))
+}
+
+/// Writes down the end of one way.
+pub fn write_down_end(track: &Arc<Track>, direction: Direction) -> EndTap {
+    let track = track.clone();
+    Box::new(move || track.finished(direction))
 }
 
 /// What is to be done when the record cannot be written.
@@ -71,8 +84,20 @@ impl RecordArgs {
         }
     }
 
-    /// Begins the record, if there is to be one; with what faults are drawn from, if there are any.
-    pub fn start(&self, seed: Option<u64>, output: Output) -> Result<Option<Recording>> {
+    /// Carries something out with a record around it, if there is to be one; with what faults are drawn from, if there are
+    /// any.
+    pub fn around(
+        &self,
+        seed: Option<u64>,
+        output: Output,
+        carry_out: impl FnOnce(Option<&Recording>) -> Result<Status>,
+    ) -> Result<Status> {
+        let Some(recording) = self.start(seed, output)? else { return carry_out(None) };
+        let result = carry_out(Some(&recording));
+        recording.end(result)
+    }
+
+    fn start(&self, seed: Option<u64>, output: Output) -> Result<Option<Recording>> {
         let Some(name) = self.record.clone() else { return Ok(None) };
         let open = || format!("open {}", name.display());
         let file = create(&name, self.force).with_context(open)?;
@@ -118,7 +143,7 @@ impl Recording {
     }
 
     /// Ends the record, and says what has become of the command's result.
-    pub fn end(self, result: Result<Status>) -> Result<Status> {
+    fn end(self, result: Result<Status>) -> Result<Status> {
         match self.recorder.finish() {
             Ok(()) => result,
             Err(error) if self.strictness.is_some() => {

@@ -16,6 +16,7 @@ mod limits;
 mod mode;
 mod parting;
 mod readiness;
+mod recorded;
 mod service;
 mod stream;
 mod teller;
@@ -28,6 +29,7 @@ use clap::ValueHint;
 use tokio::sync::mpsc;
 
 use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores};
+use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::inherited::{Handed, take_listeners};
 use crate::connection::socket::raise_descriptor_limit;
@@ -100,6 +102,9 @@ pub struct Args {
     /// Who may come in.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// What is recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
@@ -175,6 +180,7 @@ impl Plan {
         {
             return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())).into());
         }
+        args.record.check(transport)?;
         Ok(Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
@@ -184,6 +190,7 @@ impl Plan {
                 limits: args.limits.limits(args.once, transport, descriptors)?,
                 grace: args.grace,
                 threads: cores(),
+                recorder: None,
                 access: Arc::new(Access::new(args.access.clone())?),
                 readiness: Arc::default(),
             },
@@ -263,14 +270,34 @@ fn listeners(plan: &Plan, handed: Vec<Handed>, output: Output) -> Result<Vec<Lis
 /// Runs `serve`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     // First of all, while there is one thread and nothing was opened.
-    let mut readiness = Readiness::new(&args.ready)?;
+    let readiness = Readiness::new(&args.ready)?;
     let handed = take_listeners()?;
     let mut plan = Plan::from_args(args, raise_descriptor_limit(), &handed)?;
     if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
         output.note(shortfall);
     }
-    let listeners = listeners(&plan, handed, output)?;
+    args.record.around(None, output, |recording| {
+        plan.settings.recorder = recording.map(|recording| recording.recorder().clone());
+        let listeners = listeners(&plan, handed, output)?;
+        carry_out(plan, listeners, readiness, &args.then, recording, output)
+    })
+}
+
+/// Serves, from the listening to the end.
+fn carry_out(
+    mut plan: Plan,
+    listeners: Vec<Listener>,
+    mut readiness: Readiness,
+    then: &ThenArgs,
+    recording: Option<&Recording>,
+    output: Output,
+) -> Result<Status> {
     let (wish, wishes) = mpsc::unbounded_channel();
+    if let Some(recording) = recording {
+        let ends = wish.clone();
+        // A server that is over needs no word.
+        recording.ends_with(move || _ = ends.send(Wish::Stop(1)));
+    }
     let reach = Reach::default();
     hear_signals(wish.clone(), reach.clone()).context("listen for signals")?;
     let events = events::Events::new(output);
@@ -280,7 +307,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     }
     readiness.tell(&listeners)?;
     plan.settings.readiness = Arc::new(readiness);
-    let companion = match &args.then.then {
+    let companion = match &then.then {
         Some(command) => {
             let ended = move || {
                 // The server may have ended meanwhile.

@@ -6,6 +6,7 @@
 //! ends, and the connections go on.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::Path;
@@ -72,6 +73,12 @@ pub type Told = Box<dyn FnOnce(&io::Error) + Send>;
 /// A record that is being written. A copy writes to the same one.
 #[derive(Clone)]
 pub struct Recorder(Arc<Shared>);
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}
 
 struct Shared {
     begun: Instant,
@@ -284,6 +291,7 @@ fn write_to(shared: &Shared, mut file: File, mut form: Form, header: &Header) {
 }
 
 /// One connection's part of a record. It knows how far each direction has come; what happens after its end is not written.
+#[derive(Debug)]
 pub struct Track {
     recorder: Recorder,
     connection: u64,
@@ -291,7 +299,7 @@ pub struct Track {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     received_bytes: u64,
     sent_bytes: u64,

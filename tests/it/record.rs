@@ -1,6 +1,8 @@
 //! Records: what `--record` writes, of which connection, and what becomes of it when it cannot be written.
 
 mod packets;
+#[cfg(unix)]
+mod serving;
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::harness::{Peer, Place, Run, Running, mask, read_to_end};
+use crate::harness::{Peer, Place, Run, Running, mask, read_exactly, read_to_end};
 
 /// A file that is not there, in a folder of its own.
 pub fn place(name: &str) -> (PathBuf, tempfile::TempDir) {
@@ -107,12 +109,14 @@ fn datagrams_keep_their_boundaries() {
 fn a_reset_is_recorded_and_so_is_that_nobody_was_there() {
     let (record, _folder) = place("record.ndjson");
     let peer = Peer::start(Place::Tcp, |peer| {
+        read_exactly(&peer, 1);
         peer.set_linger(Some(Duration::ZERO)).unwrap();
     });
-    let running = Running::sockkit(&format!("connect {} --record {}", peer.address, record.display()));
+    let mut running = Running::sockkit(&format!("connect {} --record {}", peer.address, record.display()));
+    running.write(b"a");
     assert_eq!(running.finish().code, 1);
     peer.finish();
-    assert_eq!(lines(&record)[1], r#"{"conn":1,"ev":"close","how":"peer-rst","rx":0,"tx":0}"#);
+    assert_eq!(lines(&record)[2], r#"{"conn":1,"ev":"close","how":"peer-rst","rx":0,"tx":1}"#);
     let finished = Run::sockkit("connect 127.0.0.1:1 --force --record").args([&record]).finish();
     assert_eq!(finished.code, 1);
     assert_eq!(lines(&record), [r#"{"ev":"end","conns":0,"complete":true}"#]);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::commands::recording::{write_down, write_down_end};
 use crate::connection::{Conn, Kind};
 use crate::record::{Direction, Ending, Recorder, Track};
 use crate::relay::{Ended, Outcome, Taps};
@@ -13,18 +14,10 @@ use crate::relay::{Ended, Outcome, Taps};
 /// Writes down what passes from now on.
 pub fn record(recorder: &Recorder, conn: &Conn, taps: &mut Taps) -> Arc<Track> {
     let track = Arc::new(recorder.open(1, conn.transport(), conn.peer(), conn.local()));
-    let data = |direction| {
-        let track = track.clone();
-        Box::new(move |bytes: &[u8]| track.data(direction, bytes))
-    };
-    taps.sending.push(data(Direction::Sent));
-    taps.received.push(data(Direction::Received));
-    let finished = |direction| {
-        let track = track.clone();
-        Box::new(move || track.finished(direction))
-    };
-    taps.finishing.push(finished(Direction::Sent));
-    taps.finished.push(finished(Direction::Received));
+    taps.sending.push(write_down(&track, Direction::Sent));
+    taps.received.push(write_down(&track, Direction::Received));
+    taps.finishing.push(write_down_end(&track, Direction::Sent));
+    taps.finished.push(write_down_end(&track, Direction::Received));
     track
 }
 

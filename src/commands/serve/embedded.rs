@@ -44,6 +44,7 @@ impl Embedded {
             threads: 1,
             access: Arc::default(),
             readiness: Arc::default(),
+            recorder: None,
         };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.

@@ -35,8 +35,10 @@ use super::events::Events;
 use super::life::Life;
 use super::limits::Limits;
 use super::readiness::Readiness;
+use super::recorded::Peers;
 use super::service::Service;
 use crate::connection::{Clock, Driven, Error, Listener, Op};
+use crate::record::Recorder;
 use crate::signals::Heard;
 use door::Closed;
 use workers::{Workers, single_threaded};
@@ -52,6 +54,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How many event loops.
     pub threads: usize,
+    /// What is told of everything that passes, if anything is.
+    pub recorder: Option<Recorder>,
     /// Who may come in.
     pub access: Arc<Access>,
     /// Who is told of the end.
@@ -108,6 +112,8 @@ struct Server {
     /// Where the first listener is, for messages.
     place: String,
     is_stream: bool,
+    /// Who has sent datagrams, if that is recorded.
+    peers: Option<Peers>,
     /// Those that are being served, to be told of the end.
     live: Mutex<HashMap<u64, Arc<Life>>>,
     /// How many were accepted and have not ended.
@@ -141,13 +147,15 @@ pub fn serve(
         ends.notify_one();
     };
     events.begin(stdout_failed).context("start the thread that tells")?;
+    let is_stream = listeners.iter().all(|listener| listener.transport().is_stream());
     let server = Arc::new(Server {
+        peers: settings.recorder.clone().filter(|_| !is_stream).map(Peers::new),
         settings,
         events,
         counters: Counters::default(),
         begun: Instant::now(),
         place: listeners.first().map(Listener::to_string).unwrap_or_default(),
-        is_stream: listeners.iter().all(|listener| listener.transport().is_stream()),
+        is_stream,
         live: Mutex::default(),
         open: watch::Sender::new(0),
         open_by_address: Mutex::default(),
@@ -157,6 +165,9 @@ pub fn serve(
         failure,
     });
     let ended = runtime.block_on(server.run(listeners, &workers, wishes));
+    if let Some(peers) = &server.peers {
+        peers.finish();
+    }
     if ended.is_ok() && lock(&server.failure).is_none() {
         server.report();
     }

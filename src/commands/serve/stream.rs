@@ -124,6 +124,10 @@ impl Stream for Wire<'_> {
         self.quiet = None;
         self.left_bytes -= received as u64;
         self.life.received(received);
+        if received == 0 {
+            self.taps.finished.drain(..).for_each(|tap| tap());
+            return Poll::Ready(Ok(0));
+        }
         for tap in &mut self.taps.received {
             tap(&buffer[..received]);
         }
@@ -142,6 +146,7 @@ impl Stream for Wire<'_> {
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.taps.finishing.drain(..).for_each(|tap| tap());
         Poll::Ready(self.life.conn().finish().map_err(|error| Broken::Call(Box::new(error))))
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::{Server, lock};
 use crate::commands::serve::ending::How;
 use crate::commands::serve::life::{Asked, Life};
+use crate::commands::serve::recorded;
 use crate::commands::serve::service::Visit;
 use crate::commands::serve::stream::{Wire, with_block};
 use crate::connection::ready::Queue;
@@ -50,8 +51,19 @@ impl Server {
     }
 
     async fn serve(&self, id: u64, life: &Life) -> How {
+        let mut taps = Taps::default();
+        let recorder = self.settings.recorder.as_ref();
+        let track = recorder.map(|recorder| recorded::record(recorder, id, life.conn(), &mut taps));
+        let how = self.serve_with(taps, id, life).await;
+        if let Some(track) = track {
+            track.close(recorded::ending(&how), life.traffic().sent_bytes);
+        }
+        how
+    }
+
+    async fn serve_with(&self, taps: Taps, id: u64, life: &Life) -> How {
         let limits = &self.settings.limits;
-        let mut wire = Wire::new(life, Taps::default(), limits.received_bytes);
+        let mut wire = Wire::new(life, taps, limits.received_bytes);
         let visit = Visit { number: id, life };
         let mut idle = limits.idle_timeout.map(Idle::new);
         let ended = {

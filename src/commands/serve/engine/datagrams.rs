@@ -3,6 +3,7 @@
 //! Owns the loop and its end. Must not know what the answer is. Trade-off: one task for each socket, on the first event loop:
 //! a datagram is answered before the next one is received, so that answers go in the order of their questions.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Driven, Listener};
+use crate::record::Direction;
 
 impl Server {
     /// Answers datagrams until told to stop; those that are queued then are still answered, within the grace time.
@@ -91,17 +93,32 @@ impl Server {
         self.counters.datagrams.add(1);
         self.counters.received_bytes.add(bytes.len() as u64);
         self.events.datagram(datagram);
+        let track = self.peers.as_ref().map(|peers| peers.track(&datagram.from, listener.get()));
+        if let Some(track) = &track {
+            track.data(Direction::Received, bytes);
+        }
         match self.reply(listener, bytes, &datagram.from).await {
-            Some(sent_bytes) => self.counters.sent_bytes.add(sent_bytes as u64),
+            Some(reply) => {
+                if let Some(track) = &track {
+                    track.data(Direction::Sent, &reply);
+                }
+                self.counters.sent_bytes.add(reply.len() as u64)
+            }
             None => self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers())),
         };
         true
     }
 
-    /// How many bytes answered a datagram, if any did.
-    async fn reply(&self, listener: &Driven<Listener>, datagram: &[u8], peer: &Address) -> Option<usize> {
+    /// What answered a datagram, if anything did.
+    async fn reply<'a>(
+        &self,
+        listener: &Driven<Listener>,
+        datagram: &'a [u8],
+        peer: &Address,
+    ) -> Option<Cow<'a, [u8]>> {
         let limit = answer_limit(listener.get(), peer, datagram.len())?;
         let reply = self.settings.service.reply(datagram, limit)?;
-        poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await.ok()
+        let sent = poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await;
+        sent.ok().map(|_| reply)
     }
 }
