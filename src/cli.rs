@@ -1,6 +1,10 @@
 //! The command line: the program, its four commands, and the flags that all of them share.
 //!
-//! Owns what was typed. Must not know what it means: each command makes its plan of its own arguments.
+//! Owns what was typed; `foreign` and `places` have an answer to what others' users type. Must not know what it means: each
+//! command makes its plan of its own arguments.
+
+mod foreign;
+pub mod places;
 
 use std::cell::Cell;
 use std::env::VarError;
@@ -13,7 +17,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use anyhow::Context as _;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::commands::{connect, echo_bench, probe, serve};
@@ -52,33 +56,50 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> 
         bytes == b"help" || bytes.starts_with(b"--") || (bytes.starts_with(b"-") && bytes.contains(&b'h'))
     };
     LEAVES_OUT_LONG.set(!arguments.iter().any(is_long));
-    let read = Cli::try_parse_from(arguments).map_err(Said);
+    let read = Cli::try_parse_from(&arguments);
     LEAVES_OUT_LONG.set(false);
-    read
+    read.map_err(|error| Said { translation: translation(&error, &arguments), error })
+}
+
+/// What others' flag means here, if that is why the command line could not be read.
+fn translation(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+            foreign::flag(arguments, flag, |line| Cli::try_parse_from(line).is_ok())
+        }
+        (ErrorKind::TooManyValues, _) => foreign::value(arguments),
+        _ => None,
+    }
 }
 
 /// What there is to say to a command line instead of carrying it out.
 #[derive(Debug)]
-pub struct Said(clap::Error);
+pub struct Said {
+    error: clap::Error,
+    /// In place of a usage error's own words.
+    translation: Option<String>,
+}
 
 impl Said {
     /// Help and version go to stdout, as clap has them. A usage error goes to stderr in one line, as every error does.
     pub fn print(&self, output: Output) -> io::Result<Status> {
-        if !self.0.use_stderr() {
-            return self.0.print().map(|()| Status::Done);
+        if !self.error.use_stderr() {
+            return self.error.print().map(|()| Status::Done);
         }
-        if self.0.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        if let Some(translation) = &self.translation {
+            output.error(translation, None);
+        } else if self.error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             // Where the help cannot be printed there is nowhere to say so.
-            let _ = self.0.print();
+            let _ = self.error.print();
         } else {
-            let (message, tip) = in_one_line(&self.0.render().to_string());
+            let (message, tip) = in_one_line(&self.error.render().to_string());
             output.error(message, tip.as_deref());
         }
         Ok(Status::Usage)
     }
 }
 
-/// clap's message without its heading, its usage lines and its reference to the help; and its tip, if it has one.
+/// clap's message without its heading, its usage lines and its reference to the help; and its first tip, if it has one.
 fn in_one_line(text: &str) -> (String, Option<String>) {
     let mut paragraphs = text.split("\n\n").map(|paragraph| {
         let words: Vec<&str> = paragraph.split_whitespace().collect();
@@ -86,7 +107,8 @@ fn in_one_line(text: &str) -> (String, Option<String>) {
     });
     let message = paragraphs.next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
-    (message, paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned)))
+    let first = |tips: &str| tips.split(" tip: ").next().unwrap_or_default().to_owned();
+    (message, paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(first)))
 }
 
 /// The four commands, and two that print what the first four are documented and completed with.
@@ -503,7 +525,7 @@ mod tests {
         ] {
             let error = super::read(["sockkit"].iter().chain(words).map(Into::into)).unwrap_err();
             let expected = (message.to_owned(), tip.map(str::to_owned));
-            assert_eq!(super::in_one_line(&error.0.render().to_string()), expected);
+            assert_eq!(super::in_one_line(&error.error.render().to_string()), expected);
         }
     }
 

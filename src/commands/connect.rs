@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{ValueEnum, ValueHint};
 
-use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError, places};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::{Conn, Endpoint, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
@@ -88,9 +88,6 @@ pub struct Args {
     /// Half-close at stdin's end: always so (netcat's flag)
     #[arg(short = 'N', hide = true)]
     pub half_close: bool,
-    /// Listening is `sockkit serve` (netcat's flag)
-    #[arg(short = 'l', hide = true)]
-    pub listen: bool,
     /// How stdin and stdout are joined to the peer.
     #[command(flatten)]
     pub joining: JoiningArgs,
@@ -183,10 +180,8 @@ struct Plan {
 
 impl Plan {
     fn from_args(args: &Args) -> Result<Plan> {
-        if args.listen {
-            let words = args.endpoint.join(" ");
-            return Err(UsageError(format!("-l listens: that is `sockkit serve {words}`")).into());
-        }
+        places::check(&args.endpoint, "connect")?;
+        places::check_pair(&args.endpoint, args.passing.hex)?;
         let endpoint = Endpoint::parse(&args.endpoint, Role::Connect, args.transport.unix).map_err(UsageError)?;
         let transport = args.transport.to(&endpoint);
         let mut options = args.options.clone();

@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use clap::ValueHint;
 use tokio::sync::mpsc;
 
-use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores};
+use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores, places};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::inherited::{Handed, take_listeners};
@@ -94,7 +94,7 @@ pub struct Args {
     #[arg(short = 'k', long, hide = true)]
     pub keep_open: bool,
     /// Listen: always so (netcat's flag)
-    #[arg(short = 'l', hide = true)]
+    #[arg(short = 'l', long, hide = true)]
     pub listen: bool,
     /// How much, and for how long.
     #[command(flatten)]
@@ -216,6 +216,7 @@ fn transport_of(handed: &[Handed], args: &Args) -> Result<Option<Transport>, Usa
 
 /// The endpoint out of netcat's several ways to say it.
 fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
+    places::check(&args.endpoint, "connect")?;
     let is_unix = args.transport.unix;
     let typed = args.endpoint.join(" ");
     let mut words = args.endpoint.clone();

@@ -6,6 +6,7 @@
 //! - `halfclose`: who ends a connection, and what is lost: nothing
 //! - `modes`: what a server does with those who come
 //! - `peers`: nc, ncat, socat and Python on the other end
+//! - `fingers`: what the fingers of netcat's users do
 //! - `trace`: the calls that were made, compared with strace's
 //! - `usage`: bad input, closed and full streams, exit statuses
 //! - `generated`: completions, man pages and the README are what the program says
@@ -13,6 +14,7 @@
 
 mod connect;
 mod echo_bench;
+mod fingers;
 mod generated;
 mod halfclose;
 mod harness;

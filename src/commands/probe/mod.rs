@@ -43,7 +43,7 @@ use self::sweep::{Dials, sweep};
 use self::targets::Targets;
 pub use self::waiting::Goal;
 use self::waiting::Rules;
-use crate::cli::{Long, LookupArgs, OutputArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError};
+use crate::cli::{Long, LookupArgs, OutputArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError, places};
 use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
 use crate::connection::{Allowed, Endpoint, Options, Proxy, Source, Transport, trace};
 use crate::exit::Status;
@@ -104,9 +104,6 @@ pub struct Args {
     /// Probe only: always so (netcat's flag)
     #[arg(short = 'z', hide = true)]
     pub zero: bool,
-    /// Listening is `sockkit serve` (netcat's flag)
-    #[arg(short = 'l', hide = true)]
-    pub listen: bool,
     /// How it is probed, counted and told.
     #[command(flatten)]
     pub how: Long<How>,
@@ -312,10 +309,7 @@ struct Plan {
 impl Plan {
     fn from_args(args: &Args, output: Output) -> Result<Plan> {
         let Long(how) = &args.how;
-        if args.listen {
-            let words = args.targets.join(" ");
-            return Err(UsageError(format!("-l listens: that is `sockkit serve {words}`")).into());
-        }
+        places::check(&args.targets, "probe")?;
         if args.options.0.fast_open.is_some_and(|queue| queue > 0) {
             let why = "with --fast-open a connect ends before the peer has answered: it proves nothing about the port";
             return Err(UsageError(why.to_owned()).into());
