@@ -67,7 +67,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__connect)
-            opts="-w -z -W -k -q -d -C -i -o -x -e -c -s -p -4 -6 -u -U -n -j -v -h --connect-timeout --retry --wait --retry-pause --connect-only --idle-timeout --max-time --keep-open --hash --progress --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --per-line --datagram-size --empty --output-file --hex --record --record-max --record-strict --force --exec --sh-exec --proxy --proxy-auth-file --proxy-protocol --proxy-protocol-source --source --source-port --ipv4 --ipv6 --udp --unix --numeric --send --send-hex --send-eof --expect --expect-hex --expect-eof --expect-reset --within --set --script --interact --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-w -z -W -k -q -d -C -i -o -x -e -c -s -p -4 -6 -u -U -n -j -v -h --connect-timeout --retry --wait --retry-pause --connect-only --idle-timeout --max-time --keep-open --hash --progress --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --per-line --datagram-size --empty --output-file --hex --record --record-max --record-strict --force --exec --sh-exec --proxy --proxy-auth-file --proxy-protocol --proxy-protocol-source --verify --verify-seed --verify-length --source --source-port --ipv4 --ipv6 --udp --unix --numeric --send --send-hex --send-eof --expect --expect-hex --expect-eof --expect-reset --within --set --script --interact --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -273,6 +273,27 @@ _sockkit() {
                     return 0
                     ;;
                 --proxy-protocol-source)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --verify)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --verify-seed)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --verify-length)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -2367,7 +2388,7 @@ _sockkit_with_hints() {
             COMPREPLY=($(compgen -W "$(ls /sys/class/net 2>/dev/null || ifconfig -l 2>/dev/null)" -- "$current"))
             return
             ;;
-        --broadcast|--cork|--fast-open|--freebind|--keepalive|--multicast-all|--multicast-loop|--nodelay|--out-of-band-inline|--quickack|--reuse-address|--reuse-port|--thin-linear-timeouts|--trace|--transparent|--v6-only)
+        --broadcast|--cork|--fast-open|--freebind|--keepalive|--multicast-all|--multicast-loop|--nodelay|--out-of-band-inline|--quickack|--reuse-address|--reuse-port|--thin-linear-timeouts|--trace|--transparent|--v6-only|--verify)
             # The value of these can only follow an equals sign.
             [[ "$cut" == "=" ]] || previous=""
             ;;

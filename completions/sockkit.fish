@@ -151,6 +151,9 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-auth-f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-protocol -d 'Send a header of the PROXY protocol first' -r -f -a "v1\t'A line of text'
 v2\t'A binary block'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy-protocol-source -d 'Name this as the client\'s address in the header' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l verify -d 'Send SIZE bytes [default: 1MiB] and compare each that comes back [status when one is wrong: 5]' -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l verify-seed -d 'What the data is made of: the same number makes the same data [default: drawn, and told]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l verify-length -d 'How large each datagram is [default: 512]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s s -l source -d 'Address to connect from (unix datagrams: our own PATH)' -r -f -a "(__fish_print_hostnames)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s p -l source-port -d 'Port to connect from' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send -d 'Send TEXT; \\r \\n \\t \\0 \\xHH \\\\ are what they are in C' -r -f

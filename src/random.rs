@@ -3,10 +3,19 @@
 //! Owns the generator. Must not know what it decides. Trade-off: SplitMix64 (Steele, Lea and Flood 2014) passes the usual
 //! tests in five instructions; nothing here is a secret.
 
+use std::time::SystemTime;
+
 /// The number that a seed has for a place, whichever places were asked about before: the words name it, in their order.
 #[inline]
 pub fn at(seed: u64, place: &[u64]) -> Random {
     place.iter().fold(Random(seed), |state, word| Random::new(state.0, *word))
+}
+
+/// A seed that nobody chose: the time and the process are as good as any, and it is shown.
+pub fn drawn_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Six digits can be read aloud and typed again.
+    Random::new(now.as_nanos() as u64, u64::from(std::process::id())).below(1_000_000)
 }
 
 /// A generator.

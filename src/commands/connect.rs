@@ -1,7 +1,8 @@
 //! `connect`: stdin to the peer, the peer to stdout. This file owns what was typed and what it means; the relay and its
-//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `speaker` is who talks to the peer,
-//! `executed` a program and `scripted` a script in the user's place, `verdict` tells how it ended, `kept` keeps what came and
-//! the hashes, `recorded` records, `shown` shows it, `way` is how the peer is reached, and `datagrams` is how stdin is cut.
+//! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `patience` tries again, `speaker` is who
+//! talks to the peer, `executed` a program, `scripted` a script and `verified` numbered data in the user's place, `verdict` tells
+//! how it ended, `kept` keeps what came and the hashes, `recorded` records, `shown` shows it, `way` is how the peer is reached,
+//! and `datagrams` is how stdin is cut.
 
 mod datagrams;
 mod executed;
@@ -13,6 +14,7 @@ mod scripted;
 mod shown;
 mod speaker;
 mod verdict;
+mod verified;
 mod way;
 
 use std::io;
@@ -34,11 +36,15 @@ use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
 use scripted::{ScriptArgs, Scripted};
 use speaker::Speaker;
+use verified::{Verification, VerifyArgs};
 
 use datagrams::DatagramArgs;
 pub use joining::{JoiningArgs, PassingArgs};
 pub use way::tell_attempts;
 use way::{HeaderArgs, Preamble, establish};
+
+/// How long an echo that is verified may be silent, unless -W says otherwise.
+const VERIFY_IDLE: Duration = Duration::from_secs(10);
 
 /// What `connect` was asked for.
 // The help's brackets are no links.
@@ -109,6 +115,9 @@ pub struct Args {
     /// What goes ahead.
     #[command(flatten)]
     pub header: HeaderArgs,
+    /// What an echo server is checked with.
+    #[command(flatten)]
+    pub verify: VerifyArgs,
     /// Our own end.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -170,6 +179,7 @@ struct Plan {
     /// Whether the program can have the socket itself.
     hands_over: bool,
     script: Option<Scripted>,
+    verification: Option<Verification>,
     raw: bool,
     output_file: Option<PathBuf>,
     hash: Option<Hash>,
@@ -211,6 +221,7 @@ impl Plan {
             program: executed::program_of(args)?,
             hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
             script: scripted::script_of(args, transport)?,
+            verification: verified::verification_of(args, transport)?,
             raw: args.joining.raw,
             output_file: args.passing.output_file.clone(),
             hash: args.hash,
@@ -247,7 +258,8 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
         manner: args.datagrams.manner(joined.manner, transport)?,
         // A program or a script may have something to say to the peer's end.
         outstays_peer: args.keep_open || args.program.is_any() || args.script.is_any(),
-        idle_timeout: args.idle_timeout,
+        // A check that hangs helps nobody.
+        idle_timeout: args.idle_timeout.or(args.verify.verify.map(|_| VERIFY_IDLE)),
         deadline: args.max_time.map(|time| Instant::now() + time),
         ..joined
     })
@@ -296,7 +308,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let parting = speaker.finish(&mut outcome, &conn, plan.rules.deadline)?;
+    let parting = speaker.finish(&mut outcome, &conn, plan.rules.deadline, output)?;
     let digests = hashes.map(|hashes| hashes.finish());
     verdict::tell(&conn, &outcome, parting.program(), digests, output);
     parting.judge(verdict::judge(outcome, &conn, &file), &conn)

@@ -57,6 +57,9 @@ use runs::{Run, Runs};
 use trials::{Course, RunOnce, Trials};
 
 pub use arguments::Args;
+pub(crate) use ledger::{Found, Ledger};
+pub(crate) use message::{Message, sequence_of};
+pub(crate) use tally::Errors;
 
 /// Runs `echo-bench`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {

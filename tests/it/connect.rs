@@ -7,6 +7,7 @@ mod people;
 mod programs;
 mod proxies;
 mod scripts;
+mod verify;
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! Who talks to the peer: whoever is at stdin and stdout, a program, or a script.
+//! Who talks to the peer: whoever is at stdin and stdout, a program, a script, or what verifies an echo.
 //!
 //! Owns which it is, from its beginning to what its end means. Must not know how the bytes get to the peer: to the relay all
 //! of them are an input and an output.
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::Plan;
 use super::executed::{Finished, Piped};
 use super::scripted::{self, Scripted};
+use super::verified::Verifying;
 use crate::connection::Conn;
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped};
@@ -26,6 +27,8 @@ pub enum Speaker {
     Program(Piped),
     /// `--send`, `--expect` and `--script`.
     Script(Played),
+    /// `--verify`.
+    Verification(Verifying),
 }
 
 /// What a relay joins to the peer.
@@ -45,6 +48,10 @@ impl Speaker {
         }
         let to_stop = stopper.clone();
         signals::hear(move |signal| to_stop.stop(signal)).context("listen for signals")?;
+        if let Some(verification) = plan.verification {
+            let (verifying, input, output) = verification.start(stopper);
+            return Ok((Speaker::Verification(verifying), Ends { input, output }));
+        }
         let printer = bulk_stdout(plan.raw).context("open stdout")?;
         let printer = if plan.timestamps { stamped(printer) } else { printer };
         let typed = || bulk_stdin().context("open stdin");
@@ -73,10 +80,20 @@ impl Speaker {
     }
 
     /// Waits for its end, now that the relay is over, and says what that means for the relay's.
-    pub fn finish(&self, outcome: &mut Outcome, conn: &Conn, deadline: Option<Instant>) -> Result<Parting> {
+    pub fn finish(
+        &self,
+        outcome: &mut Outcome,
+        conn: &Conn,
+        deadline: Option<Instant>,
+        output: Output,
+    ) -> Result<Parting> {
         match self {
             Speaker::Streams => {}
             Speaker::Program(running) => return Ok(Parting(Some(running.finish(&outcome.ended, deadline)?))),
+            Speaker::Verification(verifying) => {
+                let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
+                outcome.ended = verifying.conclude(ended, conn, output);
+            }
             // A clock, a signal or a full disk has cut it short.
             Speaker::Script(_) if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) => {}
             Speaker::Script(played) => {

@@ -4,7 +4,7 @@
 //! error.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -17,7 +17,7 @@ use crate::cli::{UsageError, cores};
 use crate::commands::serve::Embedded;
 use crate::connection::dial::Failed;
 use crate::connection::{Address, Conn, Dial, Endpoint, Options, Role, Source, Transport, dial, resolve};
-use crate::random::Random;
+use crate::random;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Plan {
             } else {
                 1
             }),
-            seed: args.seed.unwrap_or_else(drawn_seed),
+            seed: args.seed.unwrap_or_else(random::drawn_seed),
             is_spinning: args.outcome.spin,
             cpus: args.outcome.cpu.clone(),
             percentiles: percentiles(&args.outcome.percentiles),
@@ -223,13 +223,6 @@ fn warm_up(asked: Option<WarmUpArg>, until: Until) -> WarmUp {
         (_, Until::Time(time)) => WarmUp::Auto(time.clamp(AUTO_MIN, warm_up::TIME_MAX)),
         (_, Until::Messages(_)) => WarmUp::Auto(warm_up::TIME_MAX),
     }
-}
-
-/// A seed that nobody chose: the time and the process are as good as any, and it is shown.
-fn drawn_seed() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Six digits can be read aloud and typed again.
-    Random::new(now.as_nanos() as u64, u64::from(std::process::id())).below(1_000_000)
 }
 
 /// What is measured: a server, ours or somebody's.

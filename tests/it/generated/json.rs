@@ -75,11 +75,14 @@ fn records() -> [(&'static str, String); 5] {
     let datagrams = Server::start("--udp --json");
     // Nobody reads so many events.
     ask_many(&datagrams.v4());
+    // The verdict that follows is of datagrams, which have no TCP_INFO.
+    let verified = Run::sockkit("connect --json -u --verify=1K").args([&datagrams.v4()]).finish().stderr;
+    let verified = verified.lines().next().expect("a record").to_owned();
     let datagrams = datagrams.end(Signal::Interrupt).stdout;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [
         ("sockkit.serve/1", format!("{listening}\n{}{}", text(events), text(datagrams))),
-        ("sockkit.connect/1", connect + &script + &text(only) + &again),
+        ("sockkit.connect/1", connect + &script + &text(only) + &again + "\n" + &verified),
         ("sockkit.probe/1", text(probe)),
         ("sockkit.echo-bench/1", text(bench)),
         ("sockkit.trace/1", trace),
