@@ -61,6 +61,29 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow-file -d 
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny-file -d 'Refuse peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "refuse=\t'nobody listens for so long: connection refused'
+blackhole\t'connects get no answer: they time out'
+no-accept\t'connects succeed as far as the backlog goes, and nobody accepts'
+flap=\t'the port is there and gone in turn'
+close\t'FIN; what still comes is drained, then closed'
+reset\t'RST: connection reset by peer (tcp)'
+half-close\t'FIN, and what still comes is taken'
+stall\t'nothing moves any more, and nothing is closed'
+delay-close=\t'the FIN that is due comes so much later'
+delay=\t'what passes is late'
+rate=\t'so many bytes a second'
+chunk=\t'so many bytes at a time, with a pause after each (streams)'
+buffer=\t'the kernel\'s buffers, both unless dir= chooses one'
+mss=\t'the largest segment (tcp)'
+corrupt=\t'so many bytes are changed: the next N, or N in each SIZE'
+garbage=\t'so many random bytes: put in (streams), or instead of what was sent (datagrams)'
+drop\t'a datagram is lost'
+dup\t'a datagram comes N times more [default: 1]'
+reorder=\t'a datagram is overtaken by so many others, for a second at most'
+truncate=\t'a datagram keeps only so many bytes'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l faults -d 'More fault rules, one in each line of a file' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l seed -d 'What fault rules draw follows from this number [default: drawn, and told]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l plan -d 'Print what fault rules would do to connections 1 to N, and end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

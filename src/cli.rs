@@ -3,6 +3,7 @@
 //! Owns what was typed; `foreign` and `places` have an answer to what others' users type. Must not know what it means: each
 //! command makes its plan of its own arguments.
 
+mod faults;
 mod foreign;
 pub mod places;
 
@@ -15,15 +16,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstream::ColorChoice;
-use anyhow::Context as _;
+use anyhow::Context;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use faults::{FaultArgs, SeedArgs};
 
 use crate::commands::{connect, echo_bench, probe, serve};
 use crate::connection::trace::Form;
 use crate::connection::{Allowed, Endpoint, Proxy, Query, Role, Source, Transport};
 use crate::exit::{self, Status};
+use crate::fault;
 use crate::output::{Output, Trace, Verbosity};
 use crate::program::Program;
 
@@ -50,6 +54,9 @@ pub struct Cli {
 /// Reads a command line.
 pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if faults::are_asked_for(&arguments) {
+        return Err(Said::Page(fault::manual::page()));
+    }
     let is_long = |argument: &OsString| {
         let bytes = argument.as_encoded_bytes();
         // Help, as a word and among other letters, lists everything.
@@ -58,7 +65,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Said> 
     LEAVES_OUT_LONG.set(!arguments.iter().any(is_long));
     let read = Cli::try_parse_from(&arguments);
     LEAVES_OUT_LONG.set(false);
-    read.map_err(|error| Said { translation: translation(&error, &arguments), error })
+    read.map_err(|error| Said::Clap { translation: translation(&error, &arguments), error })
 }
 
 /// What others' flag means here, if that is why the command line could not be read.
@@ -74,25 +81,35 @@ fn translation(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
 
 /// What there is to say to a command line instead of carrying it out.
 #[derive(Debug)]
-pub struct Said {
-    error: clap::Error,
-    /// In place of a usage error's own words.
-    translation: Option<String>,
+pub enum Said {
+    /// By clap: its help, or what is wrong.
+    Clap {
+        /// What clap says.
+        error: clap::Error,
+        /// In place of a usage error's own words.
+        translation: Option<String>,
+    },
+    /// By a page of ours.
+    Page(String),
 }
 
 impl Said {
     /// Help and version go to stdout, as clap has them. A usage error goes to stderr in one line, as every error does.
     pub fn print(&self, output: Output) -> io::Result<Status> {
-        if !self.error.use_stderr() {
-            return self.error.print().map(|()| Status::Done);
+        let (error, translation) = match self {
+            Said::Clap { error, translation } => (error, translation),
+            Said::Page(page) => return output.print(page.trim_end()).map(|()| Status::Done),
+        };
+        if !error.use_stderr() {
+            return error.print().map(|()| Status::Done);
         }
-        if let Some(translation) = &self.translation {
+        if let Some(translation) = translation {
             output.error(translation, None);
-        } else if self.error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             // Where the help cannot be printed there is nowhere to say so.
-            let _ = self.error.print();
+            let _ = error.print();
         } else {
-            let (message, tip) = in_one_line(&self.error.render().to_string());
+            let (message, tip) = in_one_line(&error.render().to_string());
             output.error(message, tip.as_deref());
         }
         Ok(Status::Usage)
@@ -523,9 +540,10 @@ mod tests {
                 None,
             ),
         ] {
-            let error = super::read(["sockkit"].iter().chain(words).map(Into::into)).unwrap_err();
+            let said = super::read(["sockkit"].iter().chain(words).map(Into::into)).unwrap_err();
+            let super::Said::Clap { error, .. } = said else { panic!("{words:?} is no page") };
             let expected = (message.to_owned(), tip.map(str::to_owned));
-            assert_eq!(super::in_one_line(&error.error.render().to_string()), expected);
+            assert_eq!(super::in_one_line(&error.render().to_string()), expected);
         }
     }
 

@@ -184,7 +184,10 @@ mod tests {
 
     fn told(words: &str) -> Option<String> {
         let arguments: Vec<OsString> = words.split(' ').map(Into::into).collect();
-        crate::cli::read(arguments).expect_err("it cannot be read").translation
+        match crate::cli::read(arguments).expect_err("it cannot be read") {
+            crate::cli::Said::Clap { translation, .. } => translation,
+            crate::cli::Said::Page(page) => panic!("{page}"),
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod embedded;
 mod ending;
 mod engine;
 mod events;
+mod faults;
+mod faulty;
 mod inetd;
 mod life;
 mod limits;
@@ -28,19 +30,21 @@ use anyhow::{Context, Result};
 use clap::ValueHint;
 use tokio::sync::mpsc;
 
-use crate::cli::{LookupArgs, OutputArgs, TransportArgs, UsageError, cores, places};
+use crate::cli::{FaultArgs, LookupArgs, OutputArgs, SeedArgs, TransportArgs, UsageError, cores, places};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::inherited::{Handed, take_listeners};
 use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
+use crate::fault::{Place, Side};
 use crate::output::{Output, one_line};
 use crate::signals::{self, Heard};
 use crate::units::parse_duration;
 use access::{Access, AccessArgs};
 use companion::{Companion, Reach, ThenArgs};
 use engine::{Ending, Settings, Wish};
+use faults::Faults;
 use limits::LimitArgs;
 use mode::ModeParser;
 use readiness::{Readiness, ReadyArgs};
@@ -105,6 +109,12 @@ pub struct Args {
     /// What is recorded.
     #[command(flatten)]
     pub record: RecordArgs,
+    /// Faults on purpose.
+    #[command(flatten)]
+    pub faults: FaultArgs,
+    /// What they draw.
+    #[command(flatten)]
+    pub seed: SeedArgs,
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
@@ -128,6 +138,7 @@ fn after_long_help() -> String {
         \x20 sockkit serve -u 0.0.0.0 9000      UDP, on every IPv4 address\n\
         \x20 sockkit serve -U /tmp/echo.sock    a unix socket\n\
         \x20 sockkit serve -p 0 --mode chargen  another service than the echo\n\
+        \x20 sockkit serve -p 0 -F reset,after=1KiB,chance=10%   faults on purpose: sockkit help faults\n\
         \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
         The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of \
         sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends \
@@ -181,6 +192,7 @@ impl Plan {
             return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())).into());
         }
         args.record.check(transport)?;
+        let faults = faults(args, transport, &mut options)?;
         Ok(Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
@@ -193,6 +205,7 @@ impl Plan {
                 recorder: None,
                 access: Arc::new(Access::new(args.access.clone())?),
                 readiness: Arc::default(),
+                faults,
             },
             backlog: args.backlog,
         })
@@ -212,6 +225,24 @@ fn transport_of(handed: &[Handed], args: &Args) -> Result<Option<Transport>, Usa
         ));
     }
     Ok(Some(first))
+}
+
+/// The fault rules, and what of them is the kernel's business, among the options.
+fn faults(args: &Args, transport: Transport, options: &mut Options) -> Result<Option<Arc<Faults>>> {
+    let place = Place { transport, side: Side::Serves };
+    let Some(faults) = Faults::from_args(&args.faults, &args.seed, place)? else { return Ok(None) };
+    let (receive, send, mss) = faults.set().socket_options();
+    for (option, value, flag) in [
+        (&mut options.receive_buffer, receive, "--receive-buffer"),
+        (&mut options.send_buffer, send, "--send-buffer"),
+        (&mut options.mss, mss, "--mss"),
+    ] {
+        if value.is_some() && option.is_some() {
+            return Err(UsageError(format!("{flag} and a fault rule set the same thing: leave one out")).into());
+        }
+        *option = option.or(value);
+    }
+    Ok(Some(Arc::new(faults)))
 }
 
 /// The endpoint out of netcat's several ways to say it.
@@ -274,10 +305,23 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let readiness = Readiness::new(&args.ready)?;
     let handed = take_listeners()?;
     let mut plan = Plan::from_args(args, raise_descriptor_limit(), &handed)?;
+    if let Some((count, faults)) = args.seed.plan.zip(plan.settings.faults.as_ref()) {
+        for planned in faults.set().plan(count, plan.query.transport.is_stream()) {
+            output.product(&planned, &planned)?;
+        }
+        return Ok(Status::Done);
+    }
+    if let Some(faults) = &plan.settings.faults
+        && (!plan.query.transport.is_stream() || faults.set().has_door())
+    {
+        let why = "fault rules are for connections that were accepted, on tcp and unix streams";
+        return Err(UsageError(why.to_owned()).into());
+    }
     if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
         output.note(shortfall);
     }
-    args.record.around(None, output, |recording| {
+    let seed = plan.settings.faults.as_ref().and_then(|faults| faults.seed());
+    args.record.around(seed, output, |recording| {
         plan.settings.recorder = recording.map(|recording| recording.recorder().clone());
         let listeners = listeners(&plan, handed, output)?;
         carry_out(plan, listeners, readiness, &args.then, recording, output)
@@ -305,6 +349,9 @@ fn carry_out(
     for listener in &listeners {
         events.listening(listener, &plan.settings.service)?;
         output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
+    }
+    if let Some(seed) = plan.settings.faults.as_ref().and_then(|faults| faults.drawn_seed()) {
+        output.note(format_args!("faults are drawn with seed {seed}: repeat with --seed {seed}"));
     }
     readiness.tell(&listeners)?;
     plan.settings.readiness = Arc::new(readiness);

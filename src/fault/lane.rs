@@ -428,9 +428,20 @@ impl Lane {
         }
     }
 
-    /// Whether all that was put in has passed.
-    pub fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.piece().is_empty()
+    /// Whether all that was put in has passed, and nothing holds back an end.
+    pub fn is_done(&self, now: Duration) -> bool {
+        self.due.is_empty() && self.piece().is_empty() && !self.is_stalled(now)
+    }
+
+    /// Has a rule decide nothing more.
+    pub fn dismiss(&mut self, rule: usize) {
+        self.active.retain(|active| active.rule != rule);
+    }
+
+    /// When time alone brings an ending, if it does.
+    pub fn ends_at(&self) -> Option<Duration> {
+        let ends = self.active.iter().filter(|active| matches!(active.state, State::End(_)));
+        ends.filter_map(|active| active.window.opens()).min()
     }
 
     /// What has fired since it was last asked.

@@ -8,6 +8,8 @@
 pub struct Word {
     /// As it is typed, before an equals sign.
     pub name: &'static str,
+    /// As the shells complete it.
+    pub typed: &'static str,
     /// What may follow the name, as the help has it.
     pub value: &'static str,
     /// A value that may be typed, for completion and for error texts; empty when it needs none.
@@ -25,8 +27,17 @@ pub struct Family {
     pub words: &'static [Word],
 }
 
-const fn word(name: &'static str, value: &'static str, example: &'static str, says: &'static str) -> Word {
-    Word { name, value, example, says }
+/// A word with its value, or one that can do without.
+macro_rules! word {
+    ($name:literal, "", $says:literal $(,)?) => {
+        Word { name: $name, typed: $name, value: "", example: "", says: $says }
+    };
+    ($name:literal, [$value:literal], $example:literal, $says:literal $(,)?) => {
+        Word { name: $name, typed: $name, value: concat!("[", $value, "]"), example: $example, says: $says }
+    };
+    ($name:literal, $value:literal, $example:literal, $says:literal $(,)?) => {
+        Word { name: $name, typed: concat!($name, "="), value: $value, example: $example, says: $says }
+    };
 }
 
 /// Every action.
@@ -34,42 +45,42 @@ pub const ACTIONS: [Family; 5] = [
     Family {
         title: "Before a connection is accepted (serve)",
         words: &[
-            word("refuse", "=DUR", "2s", "nobody listens for so long: connection refused"),
-            word("blackhole", "[=DUR]", "5s", "connects get no answer: they time out"),
-            word("no-accept", "[=DUR]", "3s", "connects succeed as far as the backlog goes, and nobody accepts"),
-            word("flap", "=UP/DOWN", "2s/500ms", "the port is there and gone in turn"),
+            word!("refuse", "=DUR", "2s", "nobody listens for so long: connection refused"),
+            word!("blackhole", ["=DUR"], "5s", "connects get no answer: they time out"),
+            word!("no-accept", ["=DUR"], "3s", "connects succeed as far as the backlog goes, and nobody accepts"),
+            word!("flap", "=UP/DOWN", "2s/500ms", "the port is there and gone in turn"),
         ],
     },
     Family {
         title: "Endings (streams); the first whose time comes wins",
         words: &[
-            word("close", "", "", "FIN; what still comes is drained, then closed"),
-            word("reset", "", "", "RST: connection reset by peer (tcp)"),
-            word("half-close", "", "", "FIN, and what still comes is taken"),
-            word("stall", "", "", "nothing moves any more, and nothing is closed"),
-            word("delay-close", "=DUR", "2s", "the FIN that is due comes so much later"),
+            word!("close", "", "FIN; what still comes is drained, then closed"),
+            word!("reset", "", "RST: connection reset by peer (tcp)"),
+            word!("half-close", "", "FIN, and what still comes is taken"),
+            word!("stall", "", "nothing moves any more, and nothing is closed"),
+            word!("delay-close", "=DUR", "2s", "the FIN that is due comes so much later"),
         ],
     },
     Family {
         title: "Shaping; several add up",
         words: &[
-            word("delay", "=DUR[..DUR]", "30ms..70ms", "what passes is late"),
-            word("rate", "=SIZE/s", "64KiB/s", "so many bytes a second"),
-            word(
+            word!("delay", "=DUR[..DUR]", "30ms..70ms", "what passes is late"),
+            word!("rate", "=SIZE/s", "64KiB/s", "so many bytes a second"),
+            word!(
                 "chunk",
                 "=SIZE[..SIZE][/DUR]",
                 "16B/100ms",
                 "so many bytes at a time, with a pause after each (streams)",
             ),
-            word("buffer", "=SIZE", "4KiB", "the kernel's buffers, both unless dir= chooses one"),
-            word("mss", "=N", "536", "the largest segment (tcp)"),
+            word!("buffer", "=SIZE", "4KiB", "the kernel's buffers, both unless dir= chooses one"),
+            word!("mss", "=N", "536", "the largest segment (tcp)"),
         ],
     },
     Family {
         title: "Payload",
         words: &[
-            word("corrupt", "=N|N/SIZE", "1/64KiB", "so many bytes are changed: the next N, or N in each SIZE"),
-            word(
+            word!("corrupt", "=N|N/SIZE", "1/64KiB", "so many bytes are changed: the next N, or N in each SIZE"),
+            word!(
                 "garbage",
                 "=SIZE",
                 "36B",
@@ -80,29 +91,29 @@ pub const ACTIONS: [Family; 5] = [
     Family {
         title: "Datagrams",
         words: &[
-            word("drop", "", "", "a datagram is lost"),
-            word("dup", "[=N]", "2", "a datagram comes N times more [default: 1]"),
-            word("reorder", "=DEPTH", "3", "a datagram is overtaken by so many others, for a second at most"),
-            word("truncate", "=SIZE", "10B", "a datagram keeps only so many bytes"),
+            word!("drop", "", "a datagram is lost"),
+            word!("dup", ["=N"], "2", "a datagram comes N times more [default: 1]"),
+            word!("reorder", "=DEPTH", "3", "a datagram is overtaken by so many others, for a second at most"),
+            word!("truncate", "=SIZE", "10B", "a datagram keeps only so many bytes"),
         ],
     },
 ];
 
 /// Every key.
 pub const KEYS: [Word; 8] = [
-    word(
+    word!(
         "after",
         "=SIZE|DUR|Nmsg",
         "1KiB",
         "once so many bytes, so much time, or so many lines or datagrams have passed",
     ),
-    word("conn", "=N|A..B|A..", "1..3", "only these connections; the first accepted is 1"),
-    word("every", "=N", "10", "only every Nth connection, or datagram"),
-    word("chance", "=PCT", "10%", "with this probability; drawn once for each connection, or datagram"),
-    word("dir", "=in|out|both", "in", "what this side receives, or sends [default: out]"),
-    word("from", "=CIDR", "127.0.0.1", "only peers of this network"),
-    word("times", "=N", "3", "at most so many connections, datagrams, or cycles of flap"),
-    word("for", "=DUR", "5s", "only for so long (stall, shaping, payload, datagrams)"),
+    word!("conn", "=N|A..B|A..", "1..3", "only these connections; the first accepted is 1"),
+    word!("every", "=N", "10", "only every Nth connection, or datagram"),
+    word!("chance", "=PCT", "10%", "with this probability; drawn once for each connection, or datagram"),
+    word!("dir", "=in|out|both", "in", "what this side receives, or sends [default: out]"),
+    word!("from", "=CIDR", "127.0.0.1", "only peers of this network"),
+    word!("times", "=N", "3", "at most so many connections, datagrams, or cycles of flap"),
+    word!("for", "=DUR", "5s", "only for so long (stall, shaping, payload, datagrams)"),
 ];
 
 /// An action by its name.

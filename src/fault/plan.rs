@@ -3,16 +3,34 @@
 //! Owns the form of a plan's lines. Must not decide anything: it asks what the run would ask. Trade-off: what a clock or a
 //! peer's address decides is named, not foretold.
 
+use std::fmt;
+
 use super::rule::{After, Direction, Keys, Rule, Stage};
 use super::{Choice, RuleSet};
+
+/// The name and version of the JSON lines.
+const SCHEMA: &str = "sockkit.plan/1";
 
 /// One connection, or one datagram, and what it meets.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Planned {
+    /// The form of the line in JSON, and its version.
+    pub schema: &'static str,
+    /// `connection` or `datagram`.
+    pub of: &'static str,
     /// Its number, from 1.
     pub number: u64,
     /// What it meets, such as `reset@1024B`; empty for nothing.
     pub faults: Vec<String>,
+}
+
+/// `conn 3 reset@1024B`, `conn 4 -`.
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = if self.of == "connection" { "conn" } else { self.of };
+        let faults = if self.faults.is_empty() { "-".to_owned() } else { self.faults.join(" ") };
+        write!(f, "{of} {} {faults}", self.number)
+    }
 }
 
 impl RuleSet {
@@ -34,7 +52,8 @@ impl RuleSet {
                 let chosen = choice.pick(self, number, *direction, is_possible);
                 faults.extend(chosen.into_iter().map(|rule| words(&self.rules[rule])));
             }
-            Planned { number, faults }
+            let of = if is_stream { "connection" } else { "datagram" };
+            Planned { schema: SCHEMA, of, number, faults }
         })
     }
 }

@@ -5,6 +5,7 @@
 //! - `serve`, `connect`, `probe`, `echo_bench`: each command's behaviour
 //! - `halfclose`: who ends a connection, and what is lost: nothing
 //! - `modes`: what a server does with those who come
+//! - `faults`: what the other end sees of faults on purpose
 //! - `peers`: nc, ncat, socat and Python on the other end
 //! - `fingers`: what the fingers of netcat's users do
 //! - `trace`: the calls that were made, compared with strace's
@@ -14,6 +15,7 @@
 
 mod connect;
 mod echo_bench;
+mod faults;
 mod fingers;
 mod generated;
 mod halfclose;

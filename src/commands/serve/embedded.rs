@@ -45,6 +45,7 @@ impl Embedded {
             access: Arc::default(),
             readiness: Arc::default(),
             recorder: None,
+            faults: None,
         };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.

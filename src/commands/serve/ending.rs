@@ -3,6 +3,7 @@
 use super::service::First;
 use super::stream::Broken;
 use crate::connection::{Error, Kind, Op};
+use crate::fault::lane::EndingKind;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum How {
     Full,
     /// Reset by us: its time to finish was over.
     Cut,
+    /// By a fault rule, in this way.
+    Fault(EndingKind),
     /// A reset, or another error.
     Failed(Error),
 }
@@ -34,6 +37,7 @@ impl How {
                 How::PeerFinished
             }
             Err(Broken::Call(error)) => How::Failed(*error),
+            Err(Broken::Rule(ending)) => How::Fault(ending.kind),
         }
     }
 
@@ -46,6 +50,8 @@ impl How {
             How::TimedOut => "timed_out",
             How::Full => "max_bytes",
             How::Cut => "cut",
+            How::Fault(EndingKind::Reset) => "reset_by_rule",
+            How::Fault(_) => "closed_by_rule",
             How::Failed(error) if is_reset(error) => "peer_reset",
             How::Failed(_) => "error",
         }

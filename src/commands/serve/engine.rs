@@ -32,6 +32,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::access::Access;
 use super::counters::{Counters, Summary};
 use super::events::Events;
+use super::faults::Faults;
 use super::life::Life;
 use super::limits::Limits;
 use super::readiness::Readiness;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub access: Arc<Access>,
     /// Who is told of the end.
     pub readiness: Arc<Readiness>,
+    /// Faults on purpose; none costs nothing.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// What somebody wants of a running server.
@@ -261,7 +264,7 @@ impl Server {
                 Wish::Stop(number) => return Some(number),
                 Wish::Finish if !self.stopping.load(Ordering::SeqCst) => return None,
                 Wish::Finish => {}
-                Wish::Reload if self.settings.access.has_files() => self.reload(),
+                Wish::Reload if self.has_files() => self.reload(),
                 // With nothing to read again, a hangup is what it is to every program: the end.
                 Wish::Reload => return Some(HANGUP),
                 Wish::Report => self.report(),
@@ -269,9 +272,16 @@ impl Server {
         }
     }
 
+    fn has_files(&self) -> bool {
+        let faults_have = self.settings.faults.as_ref().is_some_and(|faults| faults.has_file());
+        self.settings.access.has_files() || faults_have
+    }
+
     /// Reads again what comes from files. What is wrong with them is told, and changes nothing.
     fn reload(&self) {
-        match self.settings.access.reload() {
+        let Settings { access, faults, .. } = &self.settings;
+        let reloaded = access.reload().and_then(|()| faults.as_ref().map_or(Ok(()), |faults| faults.reload()));
+        match reloaded {
             Ok(()) => self.events.reloaded(),
             Err(error) => self.events.not_reloaded(&error),
         }
@@ -285,6 +295,7 @@ impl Server {
     }
 
     fn report(&self) {
-        self.events.summary(&self.summary(), self.is_stream, self.begun.elapsed());
+        let faults = self.settings.faults.as_deref();
+        self.events.summary(&self.summary(), faults, self.is_stream, self.begun.elapsed());
     }
 }

@@ -12,10 +12,13 @@ use serde::Serialize;
 use super::access::Refusal;
 use super::counters::{Summary, Traffic};
 use super::ending::How;
+use super::faults::{Count as FaultCount, Faults};
 use super::service::Service;
 use super::teller::{Line, Teller};
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Conn, Error, Listener, TcpInfo};
+use crate::fault::lane::EndingKind;
+use crate::fault::{Direction, Fired, Rule};
 use crate::output::{Output, Verbosity};
 use crate::units::{Count, Elapsed, Size, milliseconds};
 
@@ -90,6 +93,10 @@ struct Received {
 struct Served<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<Vec<FaultCount>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     elapsed_ms: f64,
 }
 
@@ -103,6 +110,15 @@ struct Refused {
 #[derive(Serialize)]
 struct Full {
     connections: u64,
+}
+
+#[derive(Serialize)]
+struct Fault {
+    connection: u64,
+    peer: String,
+    rule: String,
+    direction: Direction,
+    at_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -172,6 +188,8 @@ impl Events {
             How::TimedOut => ("closed as idle".to_owned(), None),
             How::Full => ("closed at --max-bytes".to_owned(), None),
             How::Cut => ("cut off".to_owned(), None),
+            How::Fault(EndingKind::Reset) => ("reset by rule".to_owned(), None),
+            How::Fault(_) => ("closed by rule".to_owned(), None),
             How::Failed(error) => (format!("failed: {}", error.reason()), Some(error.errname())),
         };
         let text = format!(
@@ -222,6 +240,15 @@ impl Events {
         self.say(Line::Note(text));
     }
 
+    /// A fault rule has fired for the first time on a connection.
+    pub fn fault(&self, connection: u64, conn: &Conn, rule: &Rule, fired: Fired) {
+        let Some(output) = self.talkative() else { return };
+        let (peer, rule) = (conn.peer().to_string(), rule.to_string());
+        let Fired { direction, at: at_bytes, .. } = fired;
+        let text = format!("fault on {peer}: {rule}, {at_bytes} bytes {}", direction.word());
+        self.tell(output, "fault", Fault { connection, peer, rule, direction, at_bytes }, text);
+    }
+
     /// Files were read again.
     pub fn reloaded(&self) {
         let Some(output) = self.talkative() else { return };
@@ -248,13 +275,17 @@ impl Events {
     }
 
     /// What was served in all: the last JSON line, or text on stderr.
-    pub fn summary(&self, summary: &Summary, is_stream: bool, elapsed: Duration) {
+    pub fn summary(&self, summary: &Summary, faults: Option<&Faults>, is_stream: bool, elapsed: Duration) {
         let Some(output) = self.talkative() else { return };
+        let (counts, seed) = (faults.map(Faults::counts), faults.and_then(Faults::seed));
         if output.json {
             let elapsed_ms = milliseconds(elapsed);
-            return self.tell(output, "summary", Served { summary, elapsed_ms }, "");
+            return self.tell(output, "summary", Served { summary, faults: counts, seed, elapsed_ms }, "");
         }
         self.say(Line::Note(describe(summary, is_stream, elapsed)));
+        if let Some(counts) = counts {
+            self.say(Line::Note(describe_faults(&counts, seed)));
+        }
     }
 
     fn talkative(&self) -> Option<Output> {
@@ -293,6 +324,17 @@ fn left_out(output: Output, events: u64) -> String {
     let plural = if events == 1 { "" } else { "s" };
     let text = format!("{} event{plural} left out: nobody read them in time", Count(events));
     line(output, "dropped", LeftOut { events }, text)
+}
+
+/// What each fault rule did, for people.
+fn describe_faults(counts: &[FaultCount], seed: Option<u64>) -> String {
+    let fired = |count: &FaultCount| format!("{} fired {}", count.rule, times(count.fired));
+    let seed = seed.map_or(String::new(), |seed| format!("; seed {seed}"));
+    format!("faults: {}{seed}", counts.iter().map(fired).collect::<Vec<_>>().join("; "))
+}
+
+fn times(number: u64) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{} times", Count(number)) }
 }
 
 /// The summary for people.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ending::How;
 use crate::commands::recording::{write_down, write_down_end};
 use crate::connection::{Address, Conn, Kind, Listener};
+use crate::fault::lane::EndingKind;
 use crate::record::{Direction, Ending, Recorder, Track};
 use crate::relay::Taps;
 
@@ -28,8 +29,10 @@ pub fn record(recorder: &Recorder, number: u64, conn: &Conn, taps: &mut Taps) ->
 /// How a connection's end is called.
 pub fn ending(how: &How) -> Ending {
     match how {
-        How::PeerFinished | How::Finished | How::Stopped | How::TimedOut | How::Full => Ending::Finished,
-        How::Cut => Ending::Reset,
+        How::Cut | How::Fault(EndingKind::Reset) => Ending::Reset,
+        How::PeerFinished | How::Finished | How::Stopped | How::TimedOut | How::Full | How::Fault(_) => {
+            Ending::Finished
+        }
         How::Failed(error) if matches!(error.kind(), Kind::Reset | Kind::BrokenPipe) => Ending::PeerReset,
         How::Failed(error) => Ending::Failed(error.errname().to_owned()),
     }

@@ -144,6 +144,6 @@ impl Service {
 
 /// Whether a peer has closed while it was being sent something.
 fn is_gone(broken: &Broken) -> bool {
-    let Broken::Call(error) = broken;
+    let Broken::Call(error) = broken else { return false };
     matches!(error.op, Op::Send | Op::Receive | Op::Shutdown) && matches!(error.kind(), Kind::Reset | Kind::BrokenPipe)
 }

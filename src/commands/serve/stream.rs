@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use super::life::{Asked, Life};
 use crate::connection::ready::Queue;
 use crate::connection::{Error, Op};
+use crate::fault::lane::Ending;
 use crate::relay::Taps;
 
 /// One read: enough for a bulk sender to be served in few calls, little enough to stay in the cache.
@@ -36,6 +37,8 @@ pub fn with_block<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
 pub enum Broken {
     /// A call failed.
     Call(Box<Error>),
+    /// A fault rule ends it.
+    Rule(Ending),
 }
 
 /// A byte stream on the event loop.

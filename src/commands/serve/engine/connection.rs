@@ -14,12 +14,15 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Server, lock};
 use crate::commands::serve::ending::How;
+use crate::commands::serve::faulty::{self, Chosen};
 use crate::commands::serve::life::{Asked, Life};
 use crate::commands::serve::recorded;
 use crate::commands::serve::service::Visit;
 use crate::commands::serve::stream::{Wire, with_block};
 use crate::connection::ready::Queue;
 use crate::connection::{Conn, Driven};
+use crate::fault::{Fired, Rule};
+use crate::record::Track;
 use crate::relay::Taps;
 
 /// How long a peer that sends on after our FIN is listened to before the close, which to it would be a reset: each time
@@ -31,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Server {
     /// Serves it until its end, and tells of it.
-    pub(super) async fn attend(&self, id: u64, conn: Conn) {
+    pub(super) async fn attend(&self, id: u64, conn: Conn, chosen: Option<Box<Chosen>>) {
         // Out of memory or of watches (epoll_ctl(2)): the connection is closed, the server goes on.
         let Ok(driven) = Driven::new(conn) else { return };
         let life = Arc::new(Life::new(driven, self.settings.limits.idle_timeout.is_some()));
@@ -43,41 +46,52 @@ impl Server {
         if self.cutting.load(Ordering::SeqCst) {
             life.ask(Asked::ToEnd);
         }
-        let how = self.serve(id, &life).await;
+        let how = self.serve(id, &life, chosen).await;
         let traffic = life.traffic();
         lock(&self.live).remove(&id);
         self.counters.ended(traffic, &how);
         self.events.closed(id, life.conn(), traffic, &how);
     }
 
-    async fn serve(&self, id: u64, life: &Life) -> How {
+    async fn serve(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) -> How {
         let mut taps = Taps::default();
         let recorder = self.settings.recorder.as_ref();
         let track = recorder.map(|recorder| recorded::record(recorder, id, life.conn(), &mut taps));
-        let how = self.serve_with(taps, id, life).await;
+        let how = self.serve_with(taps, id, life, chosen.map(|chosen| (chosen, track.clone()))).await;
         if let Some(track) = track {
             track.close(recorded::ending(&how), life.traffic().sent_bytes);
         }
         how
     }
 
-    async fn serve_with(&self, taps: Taps, id: u64, life: &Life) -> How {
+    /// With the rules that apply, if any do, and with who writes down what fires.
+    async fn serve_with(
+        &self,
+        taps: Taps,
+        id: u64,
+        life: &Life,
+        chosen: Option<(Box<Chosen>, Option<Arc<Track>>)>,
+    ) -> How {
         let limits = &self.settings.limits;
         let mut wire = Wire::new(life, taps, limits.received_bytes);
         let visit = Visit { number: id, life };
-        let mut idle = limits.idle_timeout.map(Idle::new);
-        let ended = {
-            let mut service = pin!(self.settings.service.serve(&mut wire, &visit));
-            poll_fn(|context| {
-                if life.listen(context) == Asked::ToEnd {
-                    return Poll::Ready(Err(How::Cut));
-                }
-                if idle.as_mut().is_some_and(|idle| idle.poll(life, context).is_ready()) {
-                    return Poll::Ready(Err(How::TimedOut));
-                }
-                service.as_mut().poll(context).map(Ok)
-            })
-            .await
+        let idle = limits.idle_timeout.map(Idle::new);
+        let ended = match chosen {
+            None => unless_over(life, idle, pin!(self.settings.service.serve(&mut wire, &visit))).await,
+            // Boxed, so that a connection without rules is not as large as one that has some.
+            Some((chosen, track)) => {
+                let mut service: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
+                    let tell = |fired: Fired| {
+                        let rule = &chosen.set.rules()[fired.rule];
+                        if let Some(track) = &track {
+                            track.fault(fired.rule as u64, rule.action.word(), fired.at);
+                        }
+                        self.tell_fault(id, life, rule, fired);
+                    };
+                    faulty::serve(&self.settings.service, &mut wire, &visit, &chosen, tell).await
+                });
+                unless_over(life, idle, service.as_mut()).await
+            }
         };
         match ended.map(How::of) {
             Err(How::Cut) => {
@@ -98,6 +112,32 @@ impl Server {
             Ok(how) => how,
         }
     }
+
+    /// A rule has fired for the first time on a connection.
+    fn tell_fault(&self, id: u64, life: &Life, rule: &Rule, fired: Fired) {
+        if let Some(faults) = &self.settings.faults {
+            faults.count(rule);
+        }
+        self.events.fault(id, life.conn(), rule, fired);
+    }
+}
+
+/// What a service comes to, unless its connection is over before.
+async fn unless_over<F: Future + ?Sized>(
+    life: &Life,
+    mut idle: Option<Idle>,
+    mut service: Pin<&mut F>,
+) -> Result<F::Output, How> {
+    poll_fn(|context| {
+        if life.listen(context) == Asked::ToEnd {
+            return Poll::Ready(Err(How::Cut));
+        }
+        if idle.as_mut().is_some_and(|idle| idle.poll(life, context).is_ready()) {
+            return Poll::Ready(Err(How::TimedOut));
+        }
+        service.as_mut().poll(context).map(Ok)
+    })
+    .await
 }
 
 /// The clock of a connection that may be idle for only so long. It is set when it runs out, and not whenever something comes.

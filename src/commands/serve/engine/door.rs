@@ -151,13 +151,14 @@ impl Server {
         }
         let id = self.counters.connections.add(1) + 1;
         let place = place(&peer);
+        let chosen = self.settings.faults.as_ref().and_then(|faults| faults.choose(id, &peer)).map(Box::new);
         match listener.connection(socket, peer) {
             Ok(conn) => {
                 self.enter(place);
                 self.events.accepted(id, &conn);
                 let server = self.clone();
                 workers.deal(id).spawn(async move {
-                    server.attend(id, conn).await;
+                    server.attend(id, conn, chosen).await;
                     server.leave(place);
                 });
             }
