@@ -27,7 +27,7 @@ const fn row(typed: &'static [&'static str], commands: &'static [&'static str], 
 /// Those of OpenBSD's, Debian's, GNU's and busybox's nc, of ncat and of socat. What several of them use in several senses says
 /// more than one of them.
 const TABLE: &[Row] = &[
-    row(&["-b"], ALL, "broadcasts are allowed with --broadcast"),
+    row(&["-b"], &["serve", "probe"], "broadcasts are allowed with --broadcast"),
     row(&["-D"], ALL, "what SO_DEBUG would leave in the kernel's log, --trace prints"),
     row(&["-g"], ALL, "no router obeys source routes any more"),
     row(&["-G"], &["connect"], "the time for connecting is -w"),

@@ -232,7 +232,7 @@ fn an_unknown_host_is_said_with_the_resolvers_words() {
 
 #[test]
 fn listening_is_translated() {
-    for (words, translation) in [("-l 9000", "9000"), ("-lp 9000 127.0.0.1 9001", "127.0.0.1 9001")] {
+    for (words, translation) in [("-l 9000", "9000"), ("-lp 9000 127.0.0.1", "-p 9000 127.0.0.1")] {
         Run::sockkit(&format!("connect {words}"))
             .stderr(&format!("sockkit: -l listens: that is `sockkit serve {translation}`\n"))
             .code(2)
