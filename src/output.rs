@@ -92,6 +92,11 @@ impl Output {
         }
     }
 
+    /// Whether anybody sees a verdict.
+    pub fn tells_verdicts(&self) -> bool {
+        self.json || self.verbosity >= Verbosity::Verbose
+    }
+
     /// A record on stderr, for commands whose stdout belongs to the peer: JSON with `--json`, else text with `-v`.
     pub fn verdict(&self, record: &impl Serialize, text: impl Display) {
         match serde_json::to_string(record) {

@@ -310,7 +310,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     }
     let parting = speaker.finish(&mut outcome, &conn, plan.rules.deadline, output)?;
     let digests = hashes.map(|hashes| hashes.finish());
-    verdict::tell(&conn, &outcome, parting.program(), digests, output);
+    verdict::tell(&conn, &outcome, parting, digests, output);
     parting.judge(verdict::judge(outcome, &conn, &file), &conn)
 }
 

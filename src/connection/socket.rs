@@ -243,6 +243,23 @@ impl Socket {
         trace::call("ioctl", shown, ask).ok().map(|((), bytes)| bytes)
     }
 
+    /// `FIONREAD` of ioctl(2): bytes that have arrived and were not received; none where the system cannot tell.
+    #[cfg(unix)]
+    pub(super) fn unread_bytes(&self) -> Option<u64> {
+        let ask = || Ok(((), rustix::io::ioctl_fionread(self)?));
+        let shown = |queued: Option<&((), u64)>| match queued {
+            Some(((), bytes)) => format!("{}, FIONREAD, [{bytes}]", self.id()),
+            None => format!("{}, FIONREAD", self.id()),
+        };
+        trace::call("ioctl", shown, ask).ok().map(|((), bytes)| bytes)
+    }
+
+    /// Bytes that have arrived and were not received: here the system is not asked.
+    #[cfg(not(unix))]
+    pub(super) fn unread_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether calls wait (`false`) or say EAGAIN (`true`).
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         let flag = i32::from(nonblocking);

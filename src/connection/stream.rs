@@ -172,6 +172,12 @@ impl Conn {
         if self.transport == Transport::Tcp { self.socket.unacknowledged_bytes() } else { None }
     }
 
+    /// Bytes that have arrived and that nobody has received; of datagrams those of the next one. None where the system cannot
+    /// tell.
+    pub fn unread_bytes(&self) -> Option<u64> {
+        self.socket.unread_bytes()
+    }
+
     /// Datagrams that the system dropped because our receive buffer was full; none where it does not tell.
     pub fn receive_drops(&self) -> Option<u64> {
         if self.transport.is_stream() { None } else { super::sys::receive_drops(self.socket.raw()) }

@@ -7,6 +7,7 @@ mod people;
 mod programs;
 mod proxies;
 mod scripts;
+mod verdicts;
 mod verify;
 
 use std::io::{Read, Write};
@@ -253,7 +254,8 @@ fn the_verdict_says_who_ended_it_and_how() {
     let said = "127.0.0.1:PORT (tcp) closed by the peer after TIME: 6 bytes sent, 6 received";
     assert!(verdict.starts_with(said), "{verdict}");
     if cfg!(target_os = "linux") {
-        assert_eq!(verdict, format!("{said}; rtt TIME, 0 segments sent again"));
+        let grammar = r"received, [\d.]+ [KM]?i?B/s in all; rtt TIME, 0 segments sent again, a window of \d+, [\d.]+ [KMG]?i?B/s delivered; status 0$";
+        assert!(Regex::new(grammar).unwrap().is_match(verdict), "{verdict}");
     }
 }
 
@@ -267,16 +269,20 @@ fn the_verdict_as_json_has_its_fields() {
     assert!(fields.remove("elapsed_ms").unwrap().as_f64().unwrap() > 0.0);
     let information = fields.remove("tcp_info").unwrap();
     let unacknowledged = fields.remove("unacknowledged_bytes").unwrap();
+    let unread = fields.remove("unread_bytes").unwrap();
+    for rate in ["received_bytes_per_s", "sent_bytes_per_s"] {
+        assert!(fields.remove(rate).unwrap().as_f64().unwrap() > 0.0, "{rate}");
+    }
     if cfg!(target_os = "linux") {
         assert!(information["rtt_us"].as_u64().unwrap() > 0, "{information}");
-        assert_eq!(unacknowledged, 0);
+        assert_eq!((unacknowledged, unread), (0.into(), 0.into()));
     }
     assert!(fields.remove("local").unwrap().as_str().unwrap().starts_with("127.0.0.1:"));
     assert_eq!(
         verdict,
         json!({
             "schema": "sockkit.connect/1", "event": "closed", "peer": server.v4(), "how": "peer_finished",
-            "received_bytes": 6, "sent_bytes": 6, "input_ended": true,
+            "received_bytes": 6, "sent_bytes": 6, "input_ended": true, "status": 0,
         })
     );
 }
@@ -440,7 +446,7 @@ fn a_verdict_of_a_reset_names_it() {
     peer.finish();
     let (verdict, message) = finished.stderr.split_once('\n').unwrap();
     let verdict: Value = serde_json::from_str(verdict).unwrap();
-    assert_eq!(verdict["how"], "peer_failed");
+    assert_eq!((&verdict["how"], &verdict["status"]), (&"peer_reset".into(), &1.into()));
     assert!(mask(message).contains("Connection reset by peer (ECONNRESET, 104)"), "{message}");
     assert_eq!(finished.code, 1);
 }

@@ -141,7 +141,7 @@ pub fn hand_over(program: &Program, conn: Arc<Conn>, deadline: Option<Instant>, 
     watched.expect_end(running, || {});
     let (status, cut) = watched.finish(deadline, None)?;
     let finished = Finished { status: Status::of_program(status), cut };
-    verdict::tell_handed_over(&conn, finished.status, output);
+    verdict::tell_handed_over(&conn, finished.status, finished.number(Status::Done), output);
     let status = finished.judge(Ok(Status::Done), &conn)?;
     if let Some(conn) = Arc::into_inner(conn).filter(|conn| cut.is_none() && conn.transport().is_stream()) {
         // A peer that has gone takes no leave.
@@ -189,12 +189,22 @@ pub struct Finished {
 
 impl Finished {
     /// What status follows: the conversation's when that failed or was cut short, else the program's.
+    pub fn number(self, conversation: Status) -> Status {
+        match (conversation, self.cut) {
+            (Status::Done, None) => self.status,
+            (Status::Done, Some(Cut::Signal(signal))) => Status::Signal(signal),
+            (Status::Done, Some(_)) => Status::TimedOut,
+            (status, _) => status,
+        }
+    }
+
+    /// The same, or the error that explains it.
     pub fn judge(self, conversation: Result<Status>, conn: &Conn) -> Result<Status> {
         match (conversation?, self.cut) {
-            (Status::Done, None) => Ok(self.status),
-            (Status::Done, Some(Cut::Signal(signal))) => Ok(Status::Signal(signal)),
-            (Status::Done, Some(_)) => Err(Error::timed_out(Op::Receive, conn, conn.age(), Clock::Total).into()),
-            (status, _) => Ok(status),
+            (Status::Done, Some(Cut::Deadline | Cut::Over)) => {
+                Err(Error::timed_out(Op::Receive, conn, conn.age(), Clock::Total).into())
+            }
+            (status, _) => Ok(self.number(status)),
         }
     }
 }

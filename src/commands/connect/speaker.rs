@@ -118,7 +118,12 @@ impl Parting {
         self.0.map(|finished| finished.status)
     }
 
-    /// What status follows from it and from the conversation's.
+    /// The number of the status that follows from it and from the conversation's.
+    pub fn status(self, conversation: Status) -> Status {
+        self.0.map_or(conversation, |finished| finished.number(conversation))
+    }
+
+    /// What status follows from it and from the conversation's, or what error.
     pub fn judge(self, conversation: Result<Status>, conn: &Conn) -> Result<Status> {
         match self.0 {
             Some(finished) => finished.judge(conversation, conn),

@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::kept::{Digests, SavedFile};
+use super::speaker::Parting;
 use crate::connection::{Conn, Error, Kind, Op, TcpInfo};
 use crate::exit::Status;
 use crate::output::{Output, Verbosity};
 use crate::relay::{Ended, Outcome};
-use crate::units::{Elapsed, milliseconds};
+use crate::units::{Elapsed, Size, milliseconds};
 
 /// The name and version of the JSON lines.
 pub const SCHEMA: &str = "sockkit.connect/1";
@@ -28,9 +29,13 @@ struct Verdict<'a> {
     received_bytes: Option<u64>,
     sent_bytes: Option<u64>,
     unacknowledged_bytes: Option<u64>,
+    unread_bytes: Option<u64>,
+    received_bytes_per_s: Option<f64>,
+    sent_bytes_per_s: Option<f64>,
     input_ended: bool,
     elapsed_ms: f64,
     tcp_info: Option<TcpInfo>,
+    status: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     program_status: Option<u8>,
     #[serde(flatten)]
@@ -65,30 +70,19 @@ pub fn tell_connected(conn: &Conn, elapsed: Duration, output: Output) -> io::Res
 }
 
 /// The end of a program that had the socket itself: only the system knows what went each way.
-pub fn tell_handed_over(conn: &Conn, status: Status, output: Output) {
-    let number = status.number();
-    let text = format!(
-        "{conn} closed, the program having ended with status {number}, after {}{}",
-        Elapsed(conn.age()),
-        round_trip(conn),
-    );
-    let verdict = Verdict {
-        schema: SCHEMA,
-        event: "closed",
-        peer: peer(conn),
-        local: conn.local().to_string(),
-        proxy: conn.beyond().map(|beyond| beyond.proxy.as_str()),
+pub fn tell_handed_over(conn: &Conn, program: Status, status: Status, output: Output) {
+    let number = program.number();
+    let told = Told {
         how: "program_ended",
-        received_bytes: None,
-        sent_bytes: None,
+        words: format!("closed by us, the program having ended with status {number},"),
+        went: None,
         unacknowledged_bytes: conn.unacknowledged_bytes(),
         input_ended: true,
-        elapsed_ms: milliseconds(conn.age()),
-        tcp_info: conn.info(),
-        program_status: Some(number),
+        program: Some(program),
+        status,
         digests: None,
     };
-    output.verdict(&verdict, text);
+    told.tell(conn, output);
 }
 
 /// The other end, which may be behind a proxy.
@@ -96,61 +90,128 @@ fn peer(conn: &Conn) -> String {
     conn.beyond().map_or_else(|| conn.peer().to_string(), |beyond| beyond.destination.clone())
 }
 
-/// What the system knows of the connection, at the end of a line.
-fn round_trip(conn: &Conn) -> String {
-    conn.info().map_or(String::new(), |info| {
-        format!("; rtt {} µs, {} segments sent again", info.rtt_us, info.retransmitted_segments)
-    })
-}
-
 /// Who ended it, how, and what went each way.
-pub fn tell(conn: &Conn, outcome: &Outcome, program: Option<Status>, digests: Option<Digests>, output: Output) {
-    let (how, words) = match &outcome.ended {
-        Ended::PeerFinished => ("peer_finished", "closed by the peer"),
-        Ended::PeerSilent => ("peer_silent", "quit, the peer being silent,"),
-        Ended::Sent => ("sent", "closed, everything being sent,"),
-        Ended::EndsFinished if program.is_some() => ("program_ended", "closed, the program having ended,"),
-        Ended::EndsFinished => ("done", "closed, everything being done,"),
-        Ended::TimedOut(_) => ("timed_out", "given up"),
-        Ended::Stopped(_) => ("signal", "ended by a signal"),
-        Ended::PeerFailed(error) if error.kind() == Kind::Misbehaved => ("check_failed", "failed its check"),
-        Ended::PeerFailed(_) => ("peer_failed", "failed"),
-        Ended::InputFailed(_) => ("input_failed", "failed, stdin being unreadable,"),
-        Ended::OutputFailed(_) => ("output_failed", "quit, stdout being closed,"),
-    };
-    let &Outcome { received_bytes, sent_bytes, input_ended, .. } = outcome;
-    let unacknowledged_bytes = outcome.unacknowledged_bytes(conn);
-    let text = format!(
-        "{conn} {words} after {}: {sent_bytes} bytes sent{}, {received_bytes} received{}{}",
-        Elapsed(conn.age()),
-        lost(unacknowledged_bytes).map_or(String::new(), |lost| format!(" ({lost})")),
-        if input_ended || how == "check_failed" || matches!(outcome.ended, Ended::InputFailed(_)) {
-            ""
-        } else {
-            "; stdin was still open"
-        },
-        round_trip(conn),
-    );
-    let verdict = Verdict {
-        schema: SCHEMA,
-        event: "closed",
-        peer: peer(conn),
-        local: conn.local().to_string(),
-        proxy: conn.beyond().map(|beyond| beyond.proxy.as_str()),
+pub fn tell(conn: &Conn, outcome: &Outcome, parting: Parting, digests: Option<Digests>, output: Output) {
+    let Outcome { received_bytes, sent_bytes, .. } = *outcome;
+    if let Some(digests) = digests.as_ref().filter(|_| !output.json) {
+        output.note(format_args!("sent      {sent_bytes} bytes, sha256 {}", digests.sent_sha256));
+        output.note(format_args!("received  {received_bytes} bytes, sha256 {}", digests.received_sha256));
+    }
+    let (how, words) = how(&outcome.ended, parting.program());
+    let told = Told {
         how,
-        received_bytes: Some(received_bytes),
-        sent_bytes: Some(sent_bytes),
-        unacknowledged_bytes,
-        input_ended,
-        elapsed_ms: milliseconds(conn.age()),
-        tcp_info: conn.info(),
-        program_status: program.map(Status::number),
+        words,
+        went: Some((sent_bytes, received_bytes)),
+        unacknowledged_bytes: outcome.unacknowledged_bytes(conn),
+        input_ended: outcome.input_ended,
+        program: parting.program(),
+        status: parting.status(status(&outcome.ended)),
         digests,
     };
-    output.verdict(&verdict, text);
-    if let Some(Digests { sent_sha256, received_sha256 }) = verdict.digests.filter(|_| !output.json) {
-        output.note(format_args!("sent      {sent_bytes} bytes, sha256 {sent_sha256}"));
-        output.note(format_args!("received  {received_bytes} bytes, sha256 {received_sha256}"));
+    told.tell(conn, output);
+}
+
+/// How it ended, as JSON and as people have it.
+fn how(ended: &Ended, program: Option<Status>) -> (&'static str, String) {
+    let (how, words) = match ended {
+        Ended::PeerFinished => ("peer_finished", "closed by the peer"),
+        Ended::PeerSilent => ("peer_silent", "closed by us, the peer being silent,"),
+        Ended::Sent => ("sent", "closed by us, everything being sent,"),
+        Ended::EndsFinished if program.is_some() => ("program_ended", "closed by us, the program having ended,"),
+        Ended::EndsFinished => ("done", "closed by us, everything being done,"),
+        Ended::TimedOut(clock) => return ("timed_out", format!("closed by us at the {clock} timeout")),
+        Ended::Stopped(number) => return ("signal", format!("closed by us at signal {number}")),
+        Ended::PeerFailed(error) => match error.kind() {
+            Kind::Misbehaved => ("check_failed", "closed by us, a check having failed,"),
+            Kind::Reset | Kind::BrokenPipe => ("peer_reset", "reset by the peer"),
+            _ => ("peer_failed", "failed"),
+        },
+        Ended::InputFailed(_) => ("input_failed", "closed by us, stdin being unreadable,"),
+        Ended::OutputFailed(_) => ("output_failed", "closed by us, stdout being closed,"),
+    };
+    (how, words.to_owned())
+}
+
+/// What a verdict tells.
+struct Told {
+    how: &'static str,
+    words: String,
+    /// Bytes sent and received, where they were counted.
+    went: Option<(u64, u64)>,
+    unacknowledged_bytes: Option<u64>,
+    input_ended: bool,
+    program: Option<Status>,
+    status: Status,
+    digests: Option<Digests>,
+}
+
+impl Told {
+    fn tell(self, conn: &Conn, output: Output) {
+        if !output.tells_verdicts() {
+            return;
+        }
+        let (age, info, unread_bytes) = (conn.age(), conn.info(), conn.unread_bytes());
+        let text = self.text(conn, age, info.as_ref(), unread_bytes);
+        let per_s = |bytes: u64| bytes as f64 / age.as_secs_f64();
+        let verdict = Verdict {
+            schema: SCHEMA,
+            event: "closed",
+            peer: peer(conn),
+            local: conn.local().to_string(),
+            proxy: conn.beyond().map(|beyond| beyond.proxy.as_str()),
+            how: self.how,
+            received_bytes: self.went.map(|(_, received)| received),
+            sent_bytes: self.went.map(|(sent, _)| sent),
+            unacknowledged_bytes: self.unacknowledged_bytes,
+            unread_bytes,
+            received_bytes_per_s: self.went.map(|(_, received)| per_s(received)),
+            sent_bytes_per_s: self.went.map(|(sent, _)| per_s(sent)),
+            input_ended: self.input_ended,
+            elapsed_ms: milliseconds(age),
+            tcp_info: info,
+            status: self.status.number(),
+            program_status: self.program.map(Status::number),
+            digests: self.digests,
+        };
+        output.verdict(&verdict, text);
+    }
+
+    fn text(&self, conn: &Conn, age: Duration, info: Option<&TcpInfo>, unread_bytes: Option<u64>) -> String {
+        let mut parts = vec![format!("{conn} {} after {}", self.words, Elapsed(age))];
+        if let Some((sent, received)) = self.went {
+            let lost = lost(self.unacknowledged_bytes).map_or(String::new(), |lost| format!(" ({lost})"));
+            let rate = Size(((sent + received) as f64 / age.as_secs_f64()) as u64);
+            parts[0] += &format!(": {sent} bytes sent{lost}, {received} received, {rate}/s in all");
+        }
+        if let Some(bytes) = unread_bytes.filter(|bytes| *bytes > 0) {
+            parts.push(format!("{bytes} arrived unread"));
+        }
+        if !self.input_ended && !matches!(self.how, "check_failed" | "input_failed") {
+            parts.push("stdin was still open".to_owned());
+        }
+        if let Some(info) = info {
+            let TcpInfo { rtt_us, retransmitted_segments, congestion_window_segments, .. } = info;
+            let delivery = Size(info.delivery_rate_bytes_per_s);
+            parts.push(format!(
+                "rtt {rtt_us} µs, {retransmitted_segments} segments sent again, a window of \
+                 {congestion_window_segments}, {delivery}/s delivered"
+            ));
+        }
+        parts.push(format!("status {}", self.status.number()));
+        parts.join("; ")
+    }
+}
+
+/// The status that an end of the relay has, which `judge` and what prints its errors come to as well.
+fn status(ended: &Ended) -> Status {
+    match ended {
+        Ended::PeerFinished | Ended::PeerSilent | Ended::Sent | Ended::EndsFinished => Status::Done,
+        Ended::Stopped(signal) => Status::Signal(*signal),
+        Ended::TimedOut(_) => Status::TimedOut,
+        Ended::PeerFailed(error) => Status::of(error.kind()),
+        // Whoever read stdout has read enough.
+        Ended::OutputFailed(error) if error.kind() == io::ErrorKind::BrokenPipe => Status::Done,
+        Ended::InputFailed(_) | Ended::OutputFailed(_) => Status::Local,
     }
 }
 

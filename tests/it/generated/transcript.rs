@@ -176,7 +176,8 @@ fn masked(text: &str) -> String {
     static DECIMAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b\d+\.\d+(e-\d+)?\b").unwrap());
     let number = |found: &Captures| found.get(1).map_or("N".to_owned(), |name| name.as_str().to_owned());
     let line = |line: &str| {
-        if line.starts_with("round trip") {
+        // A benchmark's line, or the end of connect's verdict.
+        if line.starts_with("round trip") || line.contains("; rtt ") {
             return NUMBER.replace_all(line, number).into_owned();
         }
         if let Some(call) = CALL.captures(line) {
