@@ -274,15 +274,41 @@ fn doubled_swapped_and_corrupt_datagrams_are_told_apart() {
         let (doubled, status) = report(&format!("-u {twice} -n 500 {words}"));
         assert_eq!((status, &doubled["round_trips"]), (0, &500.into()), "{words}: {doubled}");
         all_zero_but(&doubled, "duplicate", 1, words);
-        let wrong = udp_server(|number, bytes| {
+        // A byte of the pattern, and bytes of both numbers that say which message it is.
+        for offset in [20, 7, 2, 11] {
+            let wrong = udp_server(move |number, bytes| {
+                let mut answer = bytes.to_vec();
+                answer[offset] ^= u8::from(number == 5);
+                vec![answer]
+            });
+            let (corrupt, status) = report(&format!("-u {wrong} -n 500 {words}"));
+            assert_eq!((status, &corrupt["round_trips"]), (5, &500.into()), "{words} {offset}: {corrupt}");
+            all_zero_but(&corrupt, "corrupt", 1, words);
+            assert_eq!(corrupt["errors"]["first_corrupt_offset"], offset);
+        }
+        // Nothing is left that says which.
+        let headless = udp_server(|number, bytes| {
             let mut answer = bytes.to_vec();
-            answer[20] ^= u8::from(number == 5);
+            if number == 5 {
+                answer[..16].fill(0xff);
+            }
             vec![answer]
         });
-        let (corrupt, status) = report(&format!("-u {wrong} -n 500 {words}"));
-        assert_eq!(status, 5, "{words}: {corrupt}");
+        let (corrupt, status) = report(&format!("-u {headless} -n 500 {words}"));
+        assert_eq!((status, &corrupt["round_trips"]), (5, &500.into()), "{words}: {corrupt}");
         all_zero_but(&corrupt, "corrupt", 1, words);
-        assert_eq!(corrupt["errors"]["first_corrupt_offset"], 20);
+        // A datagram that is nobody's answer is wrong, and takes no message's place.
+        let chatty = udp_server(|number, bytes| {
+            let mut answers = vec![bytes.to_vec()];
+            answers.extend((number == 5).then(|| vec![0; 64]));
+            answers
+        });
+        let (extra, status) = report(&format!("-u {chatty} -n 500 {words}"));
+        assert_eq!(
+            (status, &extra["errors"]["corrupt"], &extra["errors"]["lost"]),
+            (5, &1.into(), &0.into()),
+            "{extra}"
+        );
     }
     let mut held = Vec::new();
     let swapping = udp_server(move |number, bytes| {

@@ -78,10 +78,15 @@ impl Ledger {
         self.waiting
     }
 
-    /// The one datagram whose answer is due, if it is only one.
-    pub fn only_one_waiting(&self) -> Option<u64> {
-        let is_sent = |sequence: &u64| self.entries[(sequence - self.first) as usize].state == State::Sent;
-        if self.waiting == 1 { (self.due..self.next()).find(is_sent) } else { None }
+    /// Whether this datagram's answer is due.
+    pub fn is_waiting(&self, sequence: u64) -> bool {
+        let entry = self.entries.get(sequence.wrapping_sub(self.first) as usize);
+        entry.is_some_and(|entry| entry.state == State::Sent)
+    }
+
+    /// The oldest datagram whose answer is due.
+    pub fn oldest_waiting(&self) -> Option<u64> {
+        (self.due.max(self.first)..self.next()).find(|sequence| self.is_waiting(*sequence))
     }
 
     /// A datagram has been sent.
@@ -196,7 +201,7 @@ mod tests {
         assert_eq!(ledger.give_up(6, |_| ()), 2);
         assert!(matches!(ledger.answer(4, &mut errors), Found::Late(_)));
         assert_eq!(ledger.answer(4, &mut errors), Found::Duplicate);
-        assert_eq!((ledger.waiting(), ledger.only_one_waiting()), (1, Some(6)));
+        assert_eq!((ledger.waiting(), ledger.oldest_waiting()), (1, Some(6)));
         assert_eq!(ledger.refuse().map(|entry| entry.sent), Some(6));
         assert_eq!((ledger.waiting(), ledger.refuse()), (0, None));
         ledger.close(&mut errors);
@@ -226,6 +231,7 @@ mod tests {
             }
         }
         assert_eq!((ledger.entries.len(), ledger.waiting()), (501, 1));
+        assert_eq!(ledger.oldest_waiting(), Some(500), "which is not where the book begins");
         ledger.give_up(u64::MAX, |_| ());
         ledger.send(1001, 1001, 64, &mut errors);
         assert_eq!((ledger.entries.len(), ledger.next()), (10, 1002));

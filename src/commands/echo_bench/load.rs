@@ -93,7 +93,7 @@ impl Work {
     fn lane(&self, index: usize) -> Lane {
         Lane {
             // The pattern is the same for all threads, so that an answer on the wrong connection differs in its number only.
-            message: Message::new(self.lengths.max(), self.seed),
+            message: Message::new(self.lengths.min(), self.lengths.max(), self.seed),
             random: Random::new(self.seed, 1_000_000 + self.thread as u64),
             salt: self.salt(index),
             connections: self.connections,

@@ -1,4 +1,5 @@
-//! What is sent: a number, then a pattern in which no two bytes at near offsets agree by chance.
+//! What is sent: a number, the same number written another way, then a pattern in which no two bytes at near offsets agree by
+//! chance.
 //!
 //! Owns the form of a message and its comparison. Must not know when it is sent. Trade-off: a thread has one copy of the
 //! pattern for all of its messages, and writes the number into it each time; so the memory does not grow with the
@@ -9,29 +10,60 @@ use crate::random::Random;
 /// The number at the head tells a message from all others of the run; shorter messages carry its lowest bytes.
 pub const NUMBER_BYTES: usize = 8;
 
+/// Behind it stands the number times a constant, or as much of that as there is room for: where one of the two is corrupt,
+/// the other still names the message.
+const HEADS_BYTES: usize = 2 * NUMBER_BYTES;
+
+/// Odd, so that it can be undone; and with bits everywhere, so that a wrong byte in the product makes a number that no message
+/// has (Knuth's multiplicative hashing: 2^64 divided by the golden ratio).
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What undoes it.
+const INVERSE: u64 = inverse(FACTOR);
+
 /// The number's upper bits are the connection's, so that an answer on the wrong connection shows.
 const SEQUENCE_BITS: u32 = 48;
+
+/// The inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the bits that are right.
+const fn inverse(odd: u64) -> u64 {
+    // Any odd number is its own inverse in the lowest three bits: 3, 6, 12, 24, 48, 96.
+    let mut found = odd;
+    let mut right_bits = 3;
+    while right_bits < u64::BITS {
+        found = found.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(found)));
+        right_bits *= 2;
+    }
+    found
+}
 
 /// The messages of one thread.
 #[derive(Debug)]
 pub struct Message {
     pattern: Vec<u8>,
+    length_min: usize,
 }
 
 impl Message {
-    /// Messages up to `length_max` bytes, their pattern made of `seed`.
-    pub fn new(length_max: usize, seed: u64) -> Message {
+    /// Messages of `length_min` to `length_max` bytes, their pattern made of `seed`.
+    pub fn new(length_min: usize, length_max: usize, seed: u64) -> Message {
         let mut random = Random::new(seed, 0);
-        Message { pattern: (0..length_max).map(|_| random.next_u64() as u8).collect() }
+        Message { pattern: (0..length_max).map(|_| random.next_u64() as u8).collect(), length_min }
     }
 
     /// Message `sequence` (from 1) of connection `salt`, `length` bytes of it.
     #[inline]
     pub fn of(&mut self, salt: u16, sequence: u64, length: usize) -> &[u8] {
         let number = (u64::from(salt) << SEQUENCE_BITS) | sequence;
-        let head = length.min(NUMBER_BYTES);
-        self.pattern[..head].copy_from_slice(&number.to_be_bytes()[NUMBER_BYTES - head..]);
-        // A shorter message before may have left other bytes where this one's pattern is: only the head is ever written.
+        // A longer or shorter message before has left its own heads there, and nothing else: all that is of this one is
+        // written anew.
+        if length < NUMBER_BYTES {
+            self.pattern[..length].copy_from_slice(&number.to_be_bytes()[NUMBER_BYTES - length..]);
+        } else {
+            let again = length.min(HEADS_BYTES) - NUMBER_BYTES;
+            self.pattern[..NUMBER_BYTES].copy_from_slice(&number.to_be_bytes());
+            self.pattern[NUMBER_BYTES..NUMBER_BYTES + again]
+                .copy_from_slice(&number.wrapping_mul(FACTOR).to_be_bytes()[..again]);
+        }
         &self.pattern[..length]
     }
 
@@ -52,34 +84,52 @@ impl Message {
         }
         expected.iter().zip(answer).position(|(one, other)| one != other).map(|position| offset + position)
     }
-}
 
-/// Which message of connection `salt` a datagram answers, by its head: the one nearest below `next` that it can be; none if
-/// it answers no message that was sent.
-#[inline]
-pub fn sequence_of(salt: u16, answer: &[u8], next: u64) -> Option<u64> {
-    let head = answer.len().min(NUMBER_BYTES);
-    let mut bytes = [0; NUMBER_BYTES];
-    bytes[NUMBER_BYTES - head..].copy_from_slice(&answer[..head]);
-    let number = u64::from_be_bytes(bytes);
-    let bits = (head as u32 * 8).min(SEQUENCE_BITS);
-    if head == NUMBER_BYTES && number >> SEQUENCE_BITS != u64::from(salt) {
-        return None;
+    /// Which message of connection `salt` a datagram answers, by each of its heads: the one nearest below `next` that it can
+    /// be; none where that head names no message that was sent, or is not there.
+    #[inline]
+    pub fn sequences_of(&self, salt: u16, answer: &[u8], next: u64) -> [Option<u64>; 2] {
+        let Some((number, rest)) = answer.split_first_chunk::<NUMBER_BYTES>() else {
+            // Of a longer message that was cut so short nothing is left but the bytes that are alike in all of them.
+            let is_whole = answer.len() >= self.length_min;
+            return [is_whole.then(|| short_sequence(answer, next)).flatten(), None];
+        };
+        let by_product = rest.first_chunk().map(|product| u64::from_be_bytes(*product).wrapping_mul(INVERSE));
+        [Some(u64::from_be_bytes(*number)), by_product].map(|number| {
+            let is_ours = |number: &u64| number >> SEQUENCE_BITS == u64::from(salt);
+            let sequence = number.filter(is_ours)? & ((1 << SEQUENCE_BITS) - 1);
+            Some(sequence).filter(|sequence| (1..next).contains(sequence))
+        })
     }
-    // The last message sent, less as much as the known bits say.
-    let mask = (1 << bits) - 1;
-    let last = next.checked_sub(1)?;
-    let back = last.wrapping_sub(number) & mask;
-    last.checked_sub(back).filter(|sequence| *sequence > 0)
+
+    /// Whether a datagram is another connection's: its number is, and the rest of it is a message of this run.
+    pub fn is_anothers(&mut self, salt: u16, connections: u32, answer: &[u8]) -> bool {
+        let Some(number) = answer.first_chunk().map(|number| u64::from_be_bytes(*number)) else { return false };
+        let (other, sequence) = ((number >> SEQUENCE_BITS) as u16, number & ((1 << SEQUENCE_BITS) - 1));
+        sequence > 0
+            && other != salt
+            && u32::from(other) < connections
+            && answer.len() <= self.pattern.len()
+            && self.of(other, sequence, answer.len()) == answer
+    }
+
+    /// Whether a datagram that no head names is one of these messages all the same: most of its pattern is theirs.
+    pub fn is_like(&self, answer: &[u8]) -> bool {
+        let pattern = self.pattern.get(HEADS_BYTES..).unwrap_or_default();
+        let rest = answer.get(HEADS_BYTES..).unwrap_or_default();
+        let alike = rest.iter().zip(pattern).filter(|(one, other)| one == other).count();
+        alike * 2 >= rest.len()
+    }
 }
 
-/// Whether a datagram is another connection's: its number is, and the rest of it is a message of this run.
-pub fn is_anothers(message: &Message, salt: u16, connections: u32, answer: &[u8]) -> bool {
-    let Some((head, rest)) = answer.split_first_chunk::<NUMBER_BYTES>() else { return false };
-    let other = u64::from_be_bytes(*head) >> SEQUENCE_BITS;
-    other != u64::from(salt)
-        && other < u64::from(connections)
-        && message.pattern.get(NUMBER_BYTES..answer.len()) == Some(rest)
+/// The message of which only the lowest bytes of its number are known: the last that was sent, less as much as they say.
+fn short_sequence(answer: &[u8], next: u64) -> Option<u64> {
+    let mut bytes = [0; NUMBER_BYTES];
+    bytes[NUMBER_BYTES - answer.len()..].copy_from_slice(answer);
+    let mask = (1 << (answer.len() as u32 * 8).min(SEQUENCE_BITS)) - 1;
+    let last = next.checked_sub(1)?;
+    let back = last.wrapping_sub(u64::from_be_bytes(bytes)) & mask;
+    last.checked_sub(back).filter(|sequence| *sequence > 0)
 }
 
 #[cfg(test)]
@@ -88,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_first_wrong_byte_is_found() {
-        let mut message = Message::new(64, 1);
+        let mut message = Message::new(64, 64, 1);
         let mut answer = message.of(1, 7, 64).to_vec();
         assert_eq!(message.difference(1, 7, 64, 0, &answer), None);
         assert_eq!(message.difference(1, 7, 64, 10, &answer[10..20]), None);
@@ -100,16 +150,56 @@ mod tests {
 
     #[test]
     fn an_answer_names_its_message() {
-        let mut message = Message::new(64, 1);
-        for length in [1, 2, 7, 8, 9, 64] {
+        for length in [1, 2, 7, 8, 9, 15, 16, 64] {
+            let mut message = Message::new(length, length, 1);
             for (sequence, next) in [(1, 2), (5, 6), (5, 9), (200, 201), (300, 301), (256, 260)] {
                 let answer = message.of(3, sequence, length).to_vec();
-                assert_eq!(sequence_of(3, &answer, next), Some(sequence), "{length} {sequence} {next}");
+                let again = (length >= 16).then_some(sequence);
+                assert_eq!(message.sequences_of(3, &answer, next), [Some(sequence), again], "{length} {next}");
             }
         }
+        let mut message = Message::new(64, 64, 1);
         let answer = message.of(3, 5, 64).to_vec();
-        assert_eq!(sequence_of(4, &answer, 6), None, "another connection's");
-        assert_eq!(sequence_of(3, &answer, 5), None, "not sent yet");
-        assert_eq!(sequence_of(3, &[], 2), Some(1), "an empty answer says nothing");
+        assert_eq!(message.sequences_of(4, &answer, 6), [None; 2], "another connection's");
+        assert_eq!(message.sequences_of(3, &answer, 5), [None; 2], "not sent yet");
+        assert_eq!(message.sequences_of(3, &answer[..7], 6), [None; 2], "cut too short");
+        assert_eq!(message.sequences_of(3, &[], 2), [None; 2], "an empty answer says nothing");
+    }
+
+    #[test]
+    fn messages_of_all_lengths_in_turn_are_verified() {
+        let mut message = Message::new(1, 40, 1);
+        let sent: Vec<Vec<u8>> = (1..=40).map(|length| message.of(0, length as u64, length).to_vec()).collect();
+        for answer in sent.iter().rev() {
+            let length = answer.len();
+            assert_eq!(message.difference(0, length as u64, length, 0, answer), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn any_wrong_byte_of_the_heads_leaves_one_that_is_right() {
+        let mut message = Message::new(64, 64, 1);
+        for sequence in [1, 255, 256, 70_000] {
+            let whole = message.of(2, sequence, 64).to_vec();
+            for (offset, flip) in (0..HEADS_BYTES).flat_map(|offset| (1..=255).map(move |flip| (offset, flip))) {
+                let mut answer = whole.clone();
+                answer[offset] ^= flip;
+                let [by_number, by_product] = message.sequences_of(2, &answer, 100_000);
+                let found = by_product.or(by_number);
+                assert_eq!(found, Some(sequence), "{offset} {flip}: {by_number:?} {by_product:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_connections_answer_and_one_without_heads_are_known_by_the_rest() {
+        let mut message = Message::new(64, 64, 1);
+        let answer = message.of(3, 5, 64).to_vec();
+        assert!(message.is_anothers(2, 4, &answer) && !message.is_anothers(3, 4, &answer));
+        assert!(!message.is_anothers(2, 3, &answer), "there is no such connection");
+        let mut headless = answer;
+        headless[..HEADS_BYTES].fill(0);
+        assert!(message.is_like(&headless) && !message.is_anothers(2, 4, &headless));
+        assert!(!message.is_like(&[0; 64]));
     }
 }

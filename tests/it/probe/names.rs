@@ -13,8 +13,8 @@ import os, socket
 names, waiting = int(os.environ["NAMES"]), {}
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
-print(flush=True)
 asked = open(os.environ["T"] + "/asked", "w")
+print(flush=True)
 while True:
     query, sender = server.recvfrom(512)
     end = query.index(0, 12) + 5
