@@ -64,27 +64,27 @@ pub(crate) use tally::Errors;
 /// Runs `echo-bench`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     if !args.outcome.merge.is_empty() {
-        let merged = merge::merge(&args.outcome.merge)?;
+        let merged = merge::merge(&args.outcome)?;
         output.product(&merged, merged.text())?;
-        return Ok(Status::Done);
+        return Ok(merged.status());
     }
     let plan = Plan::from_args(args)?;
     let baseline = args.outcome.baseline.as_deref().map(Saved::read).transpose()?;
     if let (Some(saved), Some(path)) = (&baseline, &args.outcome.baseline) {
-        saved.must_be_like(path, &Settings::of(&plan))?;
+        saved.must_be_like(path, "this run", &Settings::of(&plan))?;
     }
     let mut save = args.outcome.save.as_deref().map(create).transpose()?;
-    raise_descriptor_limit();
+    let warnings = environment::warnings_of_plan(&plan, raise_descriptor_limit());
     let target = Target::find(args, &plan)?;
     let interrupt = Interrupt::listen()?;
-    for warning in environment::warnings_before(&plan) {
+    for warning in &warnings {
         output.note(format_args!("warning: {warning}"));
     }
     let mut pages = Pages::begin(args)?;
-    let mut listener = Listeners::begin(args, output)?;
-    wait_for_start(args, &interrupt);
-    let before = Before::read();
-    let mut once = |plan: &Plan| measure(plan, &target, &interrupt, &mut listener);
+    let mut listener = Listeners::begin(args, &plan, output)?;
+    let before = Before::read(warnings);
+    let mut start_at = args.outcome.start_at;
+    let mut once = |plan: &Plan| measure(plan, &target, &interrupt, start_at.take(), &mut listener);
     let Outcome { measured, saved, runs, trials } = carry_out(args, &plan, &mut once)?;
     if let Some(signal) = interrupt.insisted() {
         return Ok(Status::Signal(signal));
@@ -92,7 +92,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let mut report = Report::new(&plan, &target, &measured);
     report.objectives = args.outcome.slo.iter().map(|objective| objective.judge(&measured)).collect();
     (report.runs, report.trials) = (runs, trials);
-    report.environment = Some(Environment::read(&before, &plan, measured.usage, target.is_local()));
+    report.environment = Some(Environment::read(&before, &plan, measured.usage, target.ip()));
     if let Some(baseline) = &baseline {
         report.changes = baseline::compare(&baseline.runs, &saved);
         report.regression =
@@ -142,11 +142,10 @@ fn carry_out(args: &Args, plan: &Plan, once: &mut RunOnce<'_>) -> Result<Outcome
     Ok(Outcome { measured: runs::together(all), saved, runs, trials: None })
 }
 
-/// Waits for the time that several machines were given, if any.
-fn wait_for_start(args: &Args, interrupt: &Interrupt) {
+/// Waits for the time that several machines were given.
+fn wait_for(start: SystemTime, interrupt: &Interrupt) {
     /// So often ^C is looked for.
     const STEP: Duration = Duration::from_millis(20);
-    let Some(start) = args.outcome.start_at else { return };
     while let Ok(left) = start.duration_since(SystemTime::now())
         && !interrupt.is_asked()
     {
@@ -185,35 +184,52 @@ struct Listeners {
     is_shown: bool,
     csv: Option<Csv>,
     log: Option<HistogramLog>,
+    /// Which run is told of, from 1, and whether there are more.
+    run: u32,
+    has_runs: bool,
 }
 
 impl Listeners {
     /// Makes the files.
-    fn begin(args: &Args, output: Output) -> Result<Listeners> {
+    fn begin(args: &Args, plan: &Plan, output: Output) -> Result<Listeners> {
         let csv = args.outcome.csv.as_deref().map(|path| Csv::begin(create(path)?)).transpose()?;
         let log = args.outcome.hlog.as_deref().map(|path| HistogramLog::begin(create(path)?)).transpose()?;
-        Ok(Listeners { output, is_shown: args.interval.is_some(), csv, log })
+        let has_runs = plan.runs > 1 || args.outcome.ramp.is_some() || !args.outcome.search.is_empty();
+        Ok(Listeners { output, is_shown: args.interval.is_some(), csv, log, run: 0, has_runs })
     }
 
     fn tell(&mut self, interval: &Interval) -> Result<()> {
-        let line = Line::of(interval);
+        let line = Line::of(interval, self.run);
         if let Some(csv) = &mut self.csv {
             csv.add(&line)?;
         }
         if let Some(log) = &mut self.log {
             log.add(interval)?;
         }
-        if self.is_shown { Ok(self.output.product(&line, line.text())?) } else { Ok(()) }
+        if self.is_shown { Ok(self.output.product(&line, line.text(self.has_runs))?) } else { Ok(()) }
     }
 }
 
 /// One run: connections of its own, a warm-up, the measurement.
-fn measure(plan: &Plan, target: &Target, interrupt: &Interrupt, listeners: &mut Listeners) -> Result<Measured> {
+fn measure(
+    plan: &Plan,
+    target: &Target,
+    interrupt: &Interrupt,
+    start_at: Option<SystemTime>,
+    listeners: &mut Listeners,
+) -> Result<Measured> {
+    listeners.run += 1;
     let conns = if plan.reconnect.is_some() { Vec::new() } else { plan.connect(target)? };
     let output = listeners.output;
     if let Some(conn) = conns.first() {
         output.detail(format_args!("{}: {}", conn.peer(), conn.effective_options()));
     }
+    if let Some(start) = start_at {
+        wait_for(start, interrupt);
+    }
+    let tcp_at_start = collector::tcp_info(conns.iter());
     let running = load::start(plan, target, conns)?;
-    Collector::new(plan, running).collect(interrupt, output, &mut |interval| listeners.tell(interval))
+    let measured =
+        Collector::new(plan, running).collect(interrupt, output, &mut |interval| listeners.tell(interval))?;
+    Ok(Measured { tcp_at_start, ..measured })
 }

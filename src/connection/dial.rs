@@ -25,6 +25,9 @@ const BUSY_DELAY: Duration = Duration::from_millis(1);
 /// How long a call waits that found no descriptor or no free port, when no other call will give one back.
 const SCARCITY_DELAY: Duration = Duration::from_millis(10);
 
+/// How long a call that is alone tries again: what it lacks only others can give back, and it may well be nobody.
+const SCARCITY_ALONE: Duration = Duration::from_secs(1);
+
 /// As many calls begin between two looks at those under way: calls that are decided at once must not keep the others from
 /// their answers, nor from their deadlines.
 const BURST: usize = 64;
@@ -101,7 +104,9 @@ pub type Outcome = Result<Dialed, Failed>;
 pub fn dial(addresses: &[Address], plan: &Dial) -> Outcome {
     let mut next = Some(addresses.to_vec());
     let mut outcome = Err(Failed { attempts: Vec::new() });
-    Dialer::new(1, plan.timeout).run(
+    let mut dialer = Dialer::new(1, plan.timeout);
+    dialer.scarcity = plan.timeout.min(SCARCITY_ALONE);
+    dialer.run(
         |_| next.take().map_or(Next::Over, |addresses| Next::Call((), plan, addresses)),
         |(), result| outcome = result,
     );
@@ -124,6 +129,8 @@ pub enum Next<'a, T> {
 pub struct Dialer<'a, T> {
     /// How long each attempt may take: one time for all, whatever their plans say.
     timeout: Duration,
+    /// How long what fails for want of descriptors or ports is tried again.
+    scarcity: Duration,
     /// When whatever is under way is cut off.
     end: Option<Instant>,
     /// What a datagram socket asks, to have an answer; without it, it is connected as soon as it has an address.
@@ -177,6 +184,7 @@ impl<'a, T> Dialer<'a, T> {
     pub fn new(window: usize, timeout: Duration) -> Dialer<'a, T> {
         Dialer {
             timeout,
+            scarcity: timeout,
             end: None,
             question: None,
             watch: Watch::new(window),
@@ -291,7 +299,7 @@ impl<'a, T> Dialer<'a, T> {
         match progress {
             Progress::Connected(conn, elapsed) => self.connected(call, conn, elapsed, done),
             Progress::Failed(mut error) => match self.scarce_since(call, index, &error) {
-                Some(begun) if begun.elapsed() < self.timeout => {
+                Some(begun) if begun.elapsed() < self.scarcity => {
                     // Fewer at a time: then those under way give back what is missing.
                     self.window = self.window.min(self.flights.len().max(1));
                     self.wakes.push((Instant::now() + SCARCITY_DELAY, Wake::TryAgain { call, index }));

@@ -18,6 +18,7 @@
 //! | `proxy`    | SOCKS and CONNECT: a connection that somebody else makes |
 //! | `proxy_protocol` | the PROXY protocol's header, out and in |
 //! | `crowd`    | many sockets watched by one thread, for echo-bench |
+//! | `interface` | the network interface that an address is reached through |
 //! | `trace`    | every call as it happens |
 //! | `error`, `errno` | what failed: operation, target, time, errno |
 //! | `sys`      | the only `unsafe`: system calls that have no safe wrapper |
@@ -32,6 +33,7 @@ pub mod endpoint;
 pub mod errno;
 pub mod error;
 pub mod inherited;
+pub mod interface;
 pub mod listen;
 pub mod options;
 pub mod proxy;

@@ -1,4 +1,10 @@
 //! `sockkit echo-bench`: reports, what is wrong with a server, statuses. The servers that are wrong are the tests' own.
+//!
+//! - `outputs`: files and lines for others, and results compared
+//! - `limits`: what runs out, or is not there
+
+mod limits;
+mod outputs;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -162,7 +162,10 @@ pub struct OutcomeArgs {
     #[arg(long, hide_short_help = true, value_name = "LIST", value_delimiter = ',')]
     pub cpu: Vec<usize>,
     /// Add up results, of --save or --hlog, instead of measuring
-    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath, conflicts_with = "endpoint")]
+    ///
+    /// The sum is judged by --slo, and its runs are compared with those of a --baseline.
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["endpoint", "save", "html", "svg", "csv", "hlog", "search", "ramp", "runs"])]
     pub merge: Vec<PathBuf>,
     /// Connect, then wait for this time: 2026-01-31T12:00:00Z
     ///

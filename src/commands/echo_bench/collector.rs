@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::load::{self, Running};
 use super::plan::{Plan, Until};
 use super::series::Series;
-use super::tally::{Errors, Planned, SLICE, Slice};
+use super::tally::{Errors, Planned, SLICE, Shared, Slice};
 use super::warm_up::{Outcome, WarmUp, Watch};
 use crate::connection::{Conn, Error, TcpInfo};
 use crate::histogram::{Histogram, Value};
@@ -28,8 +28,9 @@ const SLICE_NS: u64 = SLICE.as_nanos() as u64;
 /// How often slices are collected: several times in one.
 const COLLECT: Duration = Duration::from_millis(20);
 
-/// A bar that moves more often disturbs what is measured.
-const DRAW: Duration = Duration::from_millis(250);
+/// The bar is drawn for its position and once more for its words: four times a second in all. More often would disturb what
+/// is measured.
+const DRAW: Duration = Duration::from_millis(500);
 
 /// A thread that was busy hands its slice over late: so long an interval waits for it.
 const STRAGGLERS_NS: u64 = 2 * SLICE_NS;
@@ -69,17 +70,21 @@ pub struct Measured {
     pub usage: Option<Usage>,
     /// Datagrams that this machine dropped before we could receive them.
     pub receive_drops: Option<u64>,
-    /// What the kernel knew of the first connections at the end.
+    /// What the kernel knew of the first connections before the first message.
+    pub tcp_at_start: Vec<TcpInfo>,
+    /// And at the end.
     pub tcp: Vec<TcpInfo>,
 }
 
 /// A stretch of the run, for those who want to see it go by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interval {
     /// From the beginning of what is counted.
     pub from: Duration,
     /// Its end.
     pub to: Duration,
+    /// When it began.
+    pub began: Instant,
     /// See [`Measured`].
     pub response: Histogram,
     /// See [`Measured`].
@@ -94,6 +99,11 @@ pub struct Interval {
 
 /// Connections whose `TCP_INFO` is asked for: enough to see whether they are alike.
 const TCP_INFO_MAX: usize = 64;
+
+/// What the kernel knows of the first of these.
+pub fn tcp_info<'c>(conns: impl Iterator<Item = &'c Conn>) -> Vec<TcpInfo> {
+    conns.take(TCP_INFO_MAX).filter_map(Conn::info).collect()
+}
 
 /// Collects what a running load hands over, to its end.
 pub struct Collector<'a> {
@@ -110,6 +120,8 @@ pub struct Collector<'a> {
     intervals: VecDeque<Interval>,
     next_interval: u64,
     interval_slices: Option<u64>,
+    /// How many slices are counted, where that is known.
+    slices: Option<u64>,
 }
 
 impl<'a> Collector<'a> {
@@ -126,6 +138,10 @@ impl<'a> Collector<'a> {
             intervals: VecDeque::new(),
             next_interval: 0,
             interval_slices: plan.interval.map(|interval| (interval.as_nanos() as u64).div_ceil(SLICE_NS).max(1)),
+            slices: match plan.until {
+                Until::Time(time) => Some((time.as_nanos() as u64).div_ceil(SLICE_NS)),
+                Until::Messages(_) => None,
+            },
             running,
         }
     }
@@ -152,7 +168,7 @@ impl<'a> Collector<'a> {
                 return Err(error);
             }
             if let Some(bar) = &mut bar {
-                bar.show(&self.measured, self.running.shared.clock.now());
+                bar.show(&self.measured, &self.running.shared);
             }
             if is_over {
                 break;
@@ -203,11 +219,13 @@ impl<'a> Collector<'a> {
 
     fn take_interval(&mut self, number: u64, slice: &Slice) {
         let Some(slices) = self.interval_slices else { return };
+        // The answer to the last message comes just after the end: it makes no interval of its own.
+        let number = if Some(number) == self.slices { number.saturating_sub(1) } else { number };
         // A straggler whose interval has been told belongs to the next.
         let index = (number / slices).saturating_sub(self.next_interval) as usize;
         while self.intervals.len() <= index {
-            let from = SLICE * ((self.next_interval + self.intervals.len() as u64) * slices) as u32;
-            self.intervals.push_back(Interval { from, to: from + SLICE * slices as u32, ..Interval::default() });
+            let interval = self.interval(self.next_interval + self.intervals.len() as u64, slices);
+            self.intervals.push_back(interval);
         }
         let interval = &mut self.intervals[index];
         interval.response.merge(&slice.response);
@@ -225,15 +243,26 @@ impl<'a> Collector<'a> {
             if is_over && self.intervals.is_empty() || !is_over && !is_late_enough {
                 return Ok(());
             }
-            let from = SLICE * (self.next_interval * slices) as u32;
-            let mut interval = self.intervals.pop_front().unwrap_or_else(|| Interval {
-                from,
-                to: from + SLICE * slices as u32,
-                ..Interval::default()
-            });
+            let front = self.intervals.pop_front();
+            let mut interval = front.unwrap_or_else(|| self.interval(self.next_interval, slices));
             interval.tcp = self.tcp_info();
             self.next_interval += 1;
             tell(&interval)?;
+        }
+    }
+
+    /// The interval of this number, in which nothing has come yet.
+    fn interval(&self, number: u64, slices: u64) -> Interval {
+        let from_slice = number * slices;
+        Interval {
+            from: SLICE * from_slice as u32,
+            to: SLICE * (from_slice + slices) as u32,
+            began: self.running.shared.clock.instant((self.first.unwrap_or(0) + from_slice) * SLICE_NS),
+            response: Histogram::default(),
+            errors: Errors::default(),
+            answered_bytes: 0,
+            sent: 0,
+            tcp: Vec::new(),
         }
     }
 
@@ -289,8 +318,7 @@ impl<'a> Collector<'a> {
     }
 
     fn tcp_info(&self) -> Vec<TcpInfo> {
-        let conns = self.running.conns.iter().flat_map(|conns| conns.iter());
-        conns.take(TCP_INFO_MAX).filter_map(Conn::info).collect()
+        tcp_info(self.running.conns.iter().flat_map(|conns| conns.iter()))
     }
 
     fn finish(mut self) -> Measured {
@@ -308,36 +336,44 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The bar on a terminal.
+/// The bar on a terminal. How far the run is, it reads from what the threads share anyway; nobody does anything for it.
 struct Bar {
     bar: ProgressBar,
-    length: Duration,
     drawn: u64,
 }
 
 impl Bar {
+    /// It fills with milliseconds, or with messages.
     fn new(plan: &Plan, output: Output) -> Option<Bar> {
-        let length = match plan.until {
-            Until::Time(time) => time,
-            Until::Messages(_) => return None,
+        let steps = match plan.until {
+            Until::Time(time) => time.as_millis() as u64,
+            Until::Messages(messages) => messages,
         };
-        Some(Bar { bar: output.progress(length)?, length, drawn: 0 })
+        Some(Bar { bar: output.progress_of(steps)?, drawn: 0 })
     }
 
-    fn show(&mut self, measured: &Measured, now: u64) {
+    fn show(&mut self, measured: &Measured, shared: &Shared) {
+        let now = shared.clock.now();
         if now - self.drawn < DRAW.as_nanos() as u64 {
             return;
         }
         self.drawn = now;
-        if measured.response.total() == 0 {
+        let begun = shared.count_from.load(Ordering::Relaxed);
+        if now < begun {
             self.bar.set_message("warming up");
             return;
         }
-        self.bar.set_position(measured.elapsed.min(self.length).as_millis() as u64);
-        let rate = measured.response.count() as f64 / measured.elapsed.as_secs_f64();
+        let steps = self.bar.length().unwrap_or(0);
+        let position = match &shared.left {
+            Some(left) => steps - left.load(Ordering::Relaxed).min(steps),
+            None => (now - begun) / 1_000_000,
+        };
+        self.bar.set_position(position.min(steps));
+        let rate = measured.response.count() as f64 / ((now - begun) as f64 / 1e9);
         let p99 = match measured.response.quantile(99.0) {
             Some(Value::Finite(latency)) => Latency(latency).to_string(),
-            _ => "lost".to_owned(),
+            Some(Value::Infinite) => "lost".to_owned(),
+            None => "-".to_owned(),
         };
         self.bar.set_message(format!("{}/s, p99 {p99}", Count(rate as u64)));
     }

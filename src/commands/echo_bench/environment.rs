@@ -1,96 +1,28 @@
-//! The machine that a result belongs to: what it is, what else it did meanwhile, and what in it spoils a measurement.
+//! The machine that a result belongs to: what it is, and what else it did meanwhile.
 //!
-//! Owns what is read from the system, and the warnings that follow. Must not know how they are shown. Trade-off: everything
-//! is read from files of /proc and /sys, before and after the run and never during it; where they are not, it is left out.
+//! Owns what is read from the system. Must not know how it is shown. Trade-off: everything is read from files of /proc and
+//! /sys, before and after the run and never during it; where they are not, it is left out.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `usage` | what was used of the CPUs |
+//! | `warnings` | what of it spoils a measurement |
 
+mod usage;
+mod warnings;
+
+use std::net::IpAddr;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use super::load::Load;
-use super::plan::{Plan, Until};
+use super::plan::Plan;
 use crate::cli::cores;
-use crate::connection::Transport;
-use crate::units::{Count, Latency};
-
-/// /proc counts a CPU's time in ticks of a hundredth of a second (`USER_HZ`), whatever the kernel's own are.
-const TICK_NS: u64 = 10_000_000;
-
-/// From this share on, other programs are part of the result.
-const FOREIGN_SHARE: f64 = 0.10;
-
-/// From this share on, the machine below this one is.
-const STOLEN_SHARE: f64 = 0.02;
-
-/// A clock that is a system call and not a page of memory costs several times this.
-const CLOCK_COST_NS: u64 = 100;
-
-/// From here on messages are bulk data, which bbr paces.
-const BULK_BYTES: usize = 16 * 1024;
-
-/// The kernel's own book-keeping for a small datagram, at least.
-const OVERHEAD_BYTES: u64 = 512;
-
-/// Closed connections keep their port so long (`TCP_TIMEWAIT_LEN`).
-const TIME_WAIT_S: u64 = 60;
-
-/// What a thread, or several, have used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
-    /// Time on a CPU.
-    pub cpu_ns: u64,
-    /// Times it waited for something.
-    pub voluntary_switches: u64,
-    /// Times something else was given its CPU.
-    pub involuntary_switches: u64,
-}
-
-impl Usage {
-    /// What was used between two readings.
-    pub fn since(&self, before: Usage) -> Usage {
-        Usage {
-            cpu_ns: self.cpu_ns.saturating_sub(before.cpu_ns),
-            voluntary_switches: self.voluntary_switches.saturating_sub(before.voluntary_switches),
-            involuntary_switches: self.involuntary_switches.saturating_sub(before.involuntary_switches),
-        }
-    }
-
-    /// Adds another thread's.
-    pub fn add(&mut self, other: &Usage) {
-        self.cpu_ns += other.cpu_ns;
-        self.voluntary_switches += other.voluntary_switches;
-        self.involuntary_switches += other.involuntary_switches;
-    }
-}
-
-/// What the current thread has used so far; none where there is no /proc.
-pub fn thread_usage() -> Option<Usage> {
-    usage_of("/proc/thread-self")
-}
-
-fn usage_of(folder: &str) -> Option<Usage> {
-    let cpu_ns = std::fs::read_to_string(format!("{folder}/schedstat")).ok()?.split(' ').next()?.parse().ok()?;
-    let status = std::fs::read_to_string(format!("{folder}/status")).ok()?;
-    let number = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    Some(Usage {
-        cpu_ns,
-        voluntary_switches: number("voluntary_ctxt_switches:")?,
-        involuntary_switches: number("nonvoluntary_ctxt_switches:")?,
-    })
-}
-
-/// What the threads of the server inside this process have used so far: all that are neither the load's nor the main one.
-fn server_usage() -> Option<Usage> {
-    let mut sum = Usage::default();
-    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        let folder = task.path().display().to_string();
-        let name = std::fs::read_to_string(format!("{folder}/comm")).unwrap_or_default();
-        if matches!(name.trim(), "server" | "serve") {
-            sum.add(&usage_of(&folder)?);
-        }
-    }
-    Some(sum)
-}
+use crate::connection::interface::Interface;
+use crate::units::Count;
+use usage::{MachineTime, own_ticks, server_usage};
+pub use usage::{Usage, thread_usage};
+pub use warnings::of_plan as warnings_of_plan;
 
 /// Keeps the current thread, and those that it starts, on these CPUs.
 #[cfg(target_os = "linux")]
@@ -102,38 +34,11 @@ pub fn pin(cpus: &[usize]) -> std::io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// Time of all CPUs, in ticks since the machine started.
-#[derive(Debug, Clone, Copy)]
-struct MachineTime {
-    all: u64,
-    busy: u64,
-    stolen: u64,
-}
-
-impl MachineTime {
-    /// The first line of /proc/stat (proc_stat(5)).
-    fn now() -> Option<MachineTime> {
-        let text = std::fs::read_to_string("/proc/stat").ok()?;
-        let fields: Vec<u64> =
-            text.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-        // user nice system idle iowait irq softirq steal; guests' time is in the user's already.
-        let [user, nice, system, idle, waiting, interrupts, soft, stolen, ..] = fields[..] else { return None };
-        let busy = user + nice + system + interrupts + soft;
-        Some(MachineTime { all: busy + idle + waiting + stolen, busy, stolen })
-    }
-}
-
-/// What this process has used so far, in ticks.
-fn own_ticks() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name may hold anything but ends with the last parenthesis; of what follows, the 12th and 13th are its times.
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
-}
-
 /// Readings from before the run.
 #[derive(Debug)]
 pub struct Before {
+    /// What is to be feared, by the plan.
+    warnings: Vec<String>,
     machine: Option<MachineTime>,
     own: Option<u64>,
     server: Option<Usage>,
@@ -141,8 +46,8 @@ pub struct Before {
 
 impl Before {
     /// Reads them.
-    pub fn read() -> Before {
-        Before { machine: MachineTime::now(), own: own_ticks(), server: server_usage() }
+    pub fn read(warnings: Vec<String>) -> Before {
+        Before { warnings, machine: MachineTime::now(), own: own_ticks(), server: server_usage() }
     }
 }
 
@@ -159,6 +64,8 @@ pub struct Environment {
     /// What one look at the clock costs; each round trip holds one, and nothing is subtracted.
     clock_cost_ns: u64,
     congestion_control: Option<String>,
+    /// Where packets to the server leave.
+    interface: Option<Interface>,
     idle_driver: Option<String>,
     frequency_governor: Option<String>,
     load_average: Option<String>,
@@ -181,8 +88,8 @@ fn file(path: &str) -> Option<String> {
 }
 
 impl Environment {
-    /// Reads it, after a run.
-    pub fn read(before: &Before, plan: &Plan, load_threads: Option<Usage>, is_local: bool) -> Environment {
+    /// Reads it, after a run. `server`: where that is, unless it is no IP address.
+    pub fn read(before: &Before, plan: &Plan, load_threads: Option<Usage>, server: Option<IpAddr>) -> Environment {
         let machine = MachineTime::now().zip(before.machine);
         let share = |of: fn(&MachineTime) -> u64| {
             let (now, then) = machine.as_ref()?;
@@ -204,11 +111,8 @@ impl Environment {
             cpus: cores(),
             clock_source: file("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             clock_cost_ns: clock_cost_ns(),
-            congestion_control: plan
-                .options
-                .congestion
-                .clone()
-                .or_else(|| file("/proc/sys/net/ipv4/tcp_congestion_control")),
+            congestion_control: congestion_control(plan),
+            interface: server.and_then(Interface::towards),
             idle_driver: file("/sys/devices/system/cpu/cpuidle/current_driver"),
             frequency_governor: file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             load_average: file("/proc/loadavg"),
@@ -221,13 +125,21 @@ impl Environment {
             } else {
                 None
             },
-            warnings: Vec::new(),
+            warnings: before.warnings.clone(),
         };
-        environment.warnings = environment.warnings_for(plan, is_local && !has_own);
+        let is_local = server.is_none_or(|server| server.to_canonical().is_loopback());
+        environment.warnings.extend(environment.warnings_of_run(is_local && !has_own));
         environment
     }
 
-    /// `own 98 % of one, 2 of 2 ...`: who used the CPUs, in one line.
+    /// `lo, packets up to 65 536 bytes, noqueue, bbr`: what is between the two, in one line; none where it is not known.
+    pub fn path_text(&self) -> Option<String> {
+        let Interface { name, mtu_bytes, queueing } = self.interface.as_ref()?;
+        let congestion = self.congestion_control.as_ref().map_or(String::new(), |name| format!(", {name}"));
+        Some(format!("{name}, packets up to {} bytes, queue {queueing}{congestion}", Count((*mtu_bytes).into())))
+    }
+
+    /// `2 CPUs: 49 % ours, 1 % others', 0 % stolen`: who used the CPUs, in one line.
     pub fn text(&self) -> String {
         let percent = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let mut text = format!(
@@ -243,89 +155,18 @@ impl Environment {
                 Count(usage.voluntary_switches),
                 Count(usage.involuntary_switches)
             ));
+            if let Some(migrations) = usage.migrations {
+                text.push_str(&format!(", {} migrations", Count(migrations)));
+            }
         }
         text.push_str(&format!("; clock {} ns", self.clock_cost_ns));
         text
     }
-
-    /// What spoils this result, and what helps. `has_neighbour`: the server is another process of this machine.
-    fn warnings_for(&self, plan: &Plan, has_neighbour: bool) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let percent = |share: f64| format!("{:.0} %", share * 100.0);
-        // The ticks of a run much shorter than a second are too coarse to accuse anybody.
-        let is_long = self.load_threads.is_some_and(|usage| usage.cpu_ns > 20 * TICK_NS);
-        if let Some(foreign) = self.cpu_foreign.filter(|foreign| is_long && !has_neighbour && *foreign > FOREIGN_SHARE)
-        {
-            warnings.push(format!("other programs used {} of the CPUs: rerun on a quiet machine", percent(foreign)));
-        }
-        if let Some(stolen) = self.cpu_stolen.filter(|stolen| *stolen > STOLEN_SHARE) {
-            warnings
-                .push(format!("{} of the CPUs' time was taken by the host: rerun when it is quiet", percent(stolen)));
-        }
-        if self.clock_cost_ns > CLOCK_COST_NS {
-            let cost = Latency(std::time::Duration::from_nanos(self.clock_cost_ns));
-            let source = self.clock_source.as_deref().unwrap_or("unknown");
-            warnings.push(format!(
-                "a look at the clock costs {cost} (clock source {source}): another one may be in \
-                 /sys/devices/system/clocksource/clocksource0/available_clocksource"
-            ));
-        }
-        if plan.transport == Transport::Tcp {
-            warnings.extend(self.tcp_warnings(plan));
-        }
-        if plan.transport == Transport::Udp {
-            warnings.extend(window_warning(plan));
-        }
-        warnings
-    }
-
-    fn tcp_warnings(&self, plan: &Plan) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if plan.options.nodelay == Some(false) {
-            warnings
-                .push("--nodelay=off: messages may wait 40 ms for an acknowledgement (Nagle's algorithm)".to_owned());
-        }
-        if self.congestion_control.as_deref() == Some("bbr") && plan.lengths.max() >= BULK_BYTES {
-            warnings
-                .push("bbr paces bulk data, on loopback to a half or less: compare with --congestion cubic".to_owned());
-        }
-        if let (Some(messages), Some((low, high))) = (plan.reconnect, ephemeral_ports()) {
-            let ports = high - low + 1;
-            let rate = ports / TIME_WAIT_S;
-            warnings.push(format!(
-                "{} local ports, each kept for {TIME_WAIT_S} s: more than {} connections a second (at {messages} messages \
-                 each) may run out of them; --linger 0 gives them back at once",
-                Count(ports),
-                Count(rate)
-            ));
-        }
-        warnings
-    }
 }
 
-/// A window that the socket's buffer cannot hold is a loss of our own making.
-fn window_warning(plan: &Plan) -> Option<String> {
-    let Load::Closed { window } = plan.load else { return None };
-    let default: u64 = file("/proc/sys/net/core/rmem_default")?.parse().ok()?;
-    // What is set is doubled by the kernel, and counts its book-keeping.
-    let buffer = plan.options.receive_buffer.map_or(default, |bytes| u64::from(bytes) * 2);
-    let needed = u64::from(window) * (plan.lengths.max() as u64 + OVERHEAD_BYTES);
-    (needed > buffer).then(|| {
-        format!(
-            "--window {window} takes up to {} bytes, and the receive buffer holds {}: what does not fit is lost; \
-             --receive-buffer {}",
-            Count(needed),
-            Count(buffer),
-            needed / 2 + 1
-        )
-    })
-}
-
-/// The first and last port that connect(2) chooses from.
-fn ephemeral_ports() -> Option<(u64, u64)> {
-    let text = file("/proc/sys/net/ipv4/ip_local_port_range")?;
-    let (low, high) = text.split_once(char::is_whitespace)?;
-    Some((low.parse().ok()?, high.trim().parse().ok()?))
+/// The one that is asked for, or the system's.
+fn congestion_control(plan: &Plan) -> Option<String> {
+    plan.options.congestion.clone().or_else(|| file("/proc/sys/net/ipv4/tcp_congestion_control"))
 }
 
 /// What one look at the clock costs: the median of many.
@@ -345,28 +186,6 @@ fn clock_cost_ns() -> u64 {
     costs[ROUNDS / 2]
 }
 
-/// What is told before a run, because it would be a pity to learn it afterwards.
-pub fn warnings_before(plan: &Plan) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let ends = plan.threads as usize + usize::from(plan.endpoint.is_none());
-    if plan.is_spinning && ends > cores() {
-        warnings.push(format!(
-            "{} threads spin for {} CPUs: they will wait for each other; fewer --threads, or no --spin",
-            plan.threads,
-            cores()
-        ));
-    }
-    if let (Until::Time(_), Some(_)) = (plan.until, plan.reconnect) {
-        warnings.extend(ephemeral_ports().map(|(low, high)| {
-            format!(
-                "each connection takes one of {} local ports for {TIME_WAIT_S} s (--linger 0: none)",
-                Count(high - low + 1)
-            )
-        }));
-    }
-    warnings
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::plan::typed as plan;
@@ -375,9 +194,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_machine_is_read() {
-        let before = Before::read();
-        let environment = Environment::read(&before, &plan(""), thread_usage(), false);
+        let before = Before::read(vec!["fear".to_owned()]);
+        let server = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let environment = Environment::read(&before, &plan(""), thread_usage(), server);
         assert!(environment.kernel.is_some() && environment.load_average.is_some());
+        assert_eq!((environment.interface.unwrap().name.as_str(), environment.warnings[0].as_str()), ("lo", "fear"));
         assert!(environment.clock_cost_ns > 0 && environment.clock_cost_ns < 1_000_000);
     }
 
@@ -389,21 +210,5 @@ mod tests {
         while begun.elapsed() < std::time::Duration::from_millis(30) {}
         let used = thread_usage().unwrap().since(before);
         assert!(used.cpu_ns > 0 && used.cpu_ns < 10_000_000_000, "{used:?}");
-    }
-
-    #[test]
-    fn what_spoils_a_result_is_told_with_its_remedy() {
-        for (words, remedy) in [
-            ("--nodelay=off", "Nagle's algorithm"),
-            ("-u --window 100000", "--receive-buffer"),
-            ("--reconnect 1", "--linger 0"),
-        ] {
-            let environment = Environment::read(&Before::read(), &plan(words), None, false);
-            let told = environment.warnings.iter().any(|warning| warning.contains(remedy));
-            assert!(told || cfg!(not(target_os = "linux")), "{words}: {:?}", environment.warnings);
-        }
-        let spinning = Plan { is_spinning: true, threads: 1000, ..plan("") };
-        assert!(warnings_before(&spinning)[0].contains("1000 threads spin"));
-        assert!(warnings_before(&plan("")).is_empty());
     }
 }

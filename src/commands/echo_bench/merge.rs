@@ -3,16 +3,22 @@
 //! Owns the reading of both forms, `--save`'s and the HdrHistogram log. Must not know how a result came about. Trade-off:
 //! histograms add up exactly, rates as if all had been measured at one time; percentiles are never averaged.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde::Serialize;
 
-use super::baseline::Saved;
+use super::arguments::OutcomeArgs;
+use super::baseline::{self, Change, Saved};
+use super::collector::Measured;
+use super::objective::Verdict;
 use super::report::{Distribution, PERCENTILES};
+use super::tally::Errors;
 use crate::base64;
 use crate::cli::UsageError;
+use crate::exit::Status;
 use crate::histogram::Histogram;
 
 /// The name and version of the JSON object.
@@ -34,6 +40,12 @@ pub struct Merged {
     pub round_trips_per_s: f64,
     /// Of all messages.
     pub round_trip: Distribution,
+    /// With --slo: each condition.
+    pub objectives: Vec<Verdict>,
+    /// With --baseline: each percentile, then and now.
+    pub changes: Vec<Change>,
+    /// With --fail-on-regression: something is worse by more than that.
+    pub regression: Option<bool>,
 }
 
 /// One file.
@@ -49,13 +61,37 @@ pub struct Part {
     pub lost: u64,
 }
 
-/// Reads these files and adds them up.
-pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
+impl Merged {
+    /// The status that follows.
+    pub fn status(&self) -> Status {
+        let is_met = self.objectives.iter().all(|verdict| verdict.holds);
+        if is_met && self.regression != Some(true) { Status::Done } else { Status::CheckFailed }
+    }
+}
+
+/// Reads these files and adds them up, judges the sum, and compares their runs with those of a baseline.
+pub fn merge(args: &OutcomeArgs) -> Result<Merged> {
     let mut all = Histogram::default();
     let mut files = Vec::new();
-    for path in paths {
+    let mut runs = Vec::new();
+    let baseline = args.baseline.as_deref().map(Saved::read).transpose()?;
+    for path in &args.merge {
         let mut one = Histogram::default();
-        let seconds = read(path, &mut one)?;
+        let seconds = match read(path)? {
+            File::Saved(saved) => {
+                if let (Some(baseline), Some(then)) = (&baseline, &args.baseline) {
+                    baseline.must_be_like(then, path.display(), &saved.settings)?;
+                }
+                let seconds = add_saved(path, &saved, &mut one)?;
+                runs.extend(saved.runs);
+                seconds
+            }
+            File::Log(_) if baseline.is_some() => {
+                let why = "is a HdrHistogram log, which has no runs to compare with a baseline's";
+                return Err(UsageError(format!("{} {why}", path.display())).into());
+            }
+            File::Log(text) => add_log(path, &text, &mut one)?,
+        };
         let rate = if seconds > 0.0 { one.count() as f64 / seconds } else { 0.0 };
         files.push(Part {
             file: path.display().to_string(),
@@ -65,25 +101,43 @@ pub fn merge(paths: &[PathBuf]) -> Result<Merged> {
         });
         all.merge(&one);
     }
+    let changes = baseline.map_or(Vec::new(), |baseline| baseline::compare(&baseline.runs, &runs));
+    let rate: f64 = files.iter().map(|file| file.round_trips_per_s).sum();
     Ok(Merged {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
         round_trips: all.count(),
-        round_trips_per_s: files.iter().map(|file| file.round_trips_per_s).sum(),
+        round_trips_per_s: rate,
         files,
         round_trip: Distribution::of(&all, &PERCENTILES, None),
+        regression: args.fail_on_regression.map(|limit| baseline::is_regression(&changes, limit)),
+        changes,
+        objectives: args.slo.iter().map(|objective| objective.judge(&as_measured(all.clone(), rate))).collect(),
     })
 }
 
-/// Adds a file's latencies, and says how many seconds they took.
-fn read(path: &Path, sum: &mut Histogram) -> Result<f64> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    if text.starts_with(LOG_MARK) { read_log(path, &text, sum) } else { read_saved(path, sum) }
+/// As if one machine had done it, at the rate of all of them together.
+fn as_measured(response: Histogram, rate: f64) -> Measured {
+    let elapsed = if rate > 0.0 { Duration::from_secs_f64(response.count() as f64 / rate) } else { Duration::ZERO };
+    let errors = Errors { lost: response.lost(), ..Errors::default() };
+    Measured { response, elapsed, errors, ..Measured::default() }
 }
 
-fn read_saved(path: &Path, sum: &mut Histogram) -> Result<f64> {
+/// What a file holds.
+enum File {
+    Saved(Saved),
+    Log(String),
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    if text.starts_with(LOG_MARK) { Ok(File::Log(text)) } else { Saved::read(path).map(File::Saved) }
+}
+
+/// Adds a result's latencies, and says how many seconds they took.
+fn add_saved(path: &Path, saved: &Saved, sum: &mut Histogram) -> Result<f64> {
     let mut seconds = 0.0;
-    for run in Saved::read(path)?.runs {
+    for run in &saved.runs {
         add(path, &run.histogram, sum)?;
         sum.record_lost(run.lost);
         seconds += run.elapsed_ms / 1e3;
@@ -91,7 +145,8 @@ fn read_saved(path: &Path, sum: &mut Histogram) -> Result<f64> {
     Ok(seconds)
 }
 
-fn read_log(path: &Path, text: &str, sum: &mut Histogram) -> Result<f64> {
+/// The same of a log.
+fn add_log(path: &Path, text: &str, sum: &mut Histogram) -> Result<f64> {
     let mut seconds = 0.0;
     for entry in IntervalLogIterator::new(text.as_bytes()) {
         match entry {

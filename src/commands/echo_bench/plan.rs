@@ -3,6 +3,7 @@
 //! Owns every refusal of them together. Must not know how a plan is carried out: after it, nothing can be a usage
 //! error.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,9 +258,9 @@ impl Target {
         Ok(Target { addresses: Arc::new(addresses), own })
     }
 
-    /// Whether it is on this machine.
-    pub fn is_local(&self) -> bool {
-        self.addresses.iter().all(|address| address.port().is_none() || address.is_loopback())
+    /// Where it is, unless it is a unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.addresses.first().and_then(Address::ip)
     }
 
     /// As a person reads it.

@@ -81,7 +81,9 @@ pub struct Report {
     errors: Errors,
     /// Of the lost datagrams, those that this machine itself dropped for want of room in our receive buffer.
     dropped_here: Option<u64>,
-    /// What the kernel knows of the connections, at the end.
+    /// What the kernel knew of the connections before the first message.
+    tcp_info_at_start: Option<TcpSum>,
+    /// And at the end.
     tcp_info: Option<TcpSum>,
     /// What ended it before its time.
     failure: Option<String>,
@@ -279,11 +281,11 @@ fn widen(estimate: Estimate, (low, high): (Value, Value)) -> Estimate {
 pub struct TcpSum {
     connections: usize,
     /// The median of their smoothed round-trip times.
-    rtt_us: u32,
+    pub rtt_us: u32,
     /// The smallest.
     min_rtt_us: u32,
     /// The sum.
-    retransmitted_segments: u64,
+    pub retransmitted_segments: u64,
     /// The median of their congestion windows.
     congestion_window_segments: u32,
     send_mss_bytes: u32,
@@ -351,6 +353,7 @@ impl Report {
             verified: measured.errors.is_verified(),
             errors: measured.errors,
             dropped_here: measured.receive_drops,
+            tcp_info_at_start: TcpSum::of(&measured.tcp_at_start),
             tcp_info: TcpSum::of(&measured.tcp),
             failure: measured.failure.as_ref().map(ToString::to_string),
             runs: None,

@@ -106,7 +106,8 @@ pub fn together(runs: Vec<Measured>) -> Measured {
             sum.add(usage);
         }
         sum.receive_drops = sum.receive_drops.zip(run.receive_drops).map(|(one, other)| one + other);
-        sum.tcp = run.tcp;
+        sum.tcp_at_start.extend(run.tcp_at_start);
+        sum.tcp.extend(run.tcp);
     }
     sum
 }

@@ -31,6 +31,11 @@ impl Clock {
         Clock { begun: Instant::now() }
     }
 
+    /// When it was, or will be, this time.
+    pub fn instant(&self, time_ns: u64) -> Instant {
+        self.begun + Duration::from_nanos(time_ns)
+    }
+
     /// The time.
     #[inline]
     pub fn now(&self) -> u64 {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
@@ -31,8 +31,8 @@ impl Csv {
     pub fn begin(mut file: File) -> Result<Csv> {
         writeln!(
             file,
-            "from_ms,to_ms,sent,round_trips,round_trips_per_s,bytes_per_s_each_way,p50_us,p90_us,p99_us,max_us,lost,late,\
-             duplicate,reordered,corrupt,truncated,refused"
+            "run,from_ms,to_ms,sent,round_trips,round_trips_per_s,bytes_per_s_each_way,p50_us,p90_us,p99_us,max_us,lost,late,\
+             duplicate,reordered,corrupt,truncated,refused,tcp_rtt_us,tcp_retransmitted_segments"
         )
         .context("write the CSV file")?;
         Ok(Csv(file))
@@ -41,10 +41,11 @@ impl Csv {
     /// Writes a row. What is unknown is empty.
     pub fn add(&mut self, line: &Line) -> Result<()> {
         let cell = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        let errors = &line.errors;
+        let (errors, tcp) = (&line.errors, line.tcp_info.as_ref());
         writeln!(
             self.0,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            line.run,
             line.from_ms,
             line.to_ms,
             line.sent,
@@ -62,6 +63,8 @@ impl Csv {
             errors.corrupt,
             errors.truncated,
             errors.refused,
+            cell(tcp.map(|tcp| tcp.rtt_us.into())),
+            cell(tcp.map(|tcp| tcp.retransmitted_segments as f64)),
         )
         .context("write the CSV file")
     }
@@ -69,11 +72,15 @@ impl Csv {
 
 /// A HdrHistogram log, version 1.3, of V2 histograms in nanoseconds.
 #[derive(Debug)]
-pub struct HistogramLog(File);
+pub struct HistogramLog {
+    file: File,
+    begun: Instant,
+}
 
 impl HistogramLog {
     /// Writes its head.
     pub fn begin(mut file: File) -> Result<HistogramLog> {
+        let begun = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let date = humantime::format_rfc3339_seconds(SystemTime::now());
         write!(
@@ -86,14 +93,16 @@ impl HistogramLog {
             env!("CARGO_PKG_VERSION"),
         )
         .context("write the histogram log")?;
-        Ok(HistogramLog(file))
+        Ok(HistogramLog { file, begun })
     }
 
     /// Writes an interval.
     pub fn add(&mut self, interval: &Interval) -> Result<()> {
-        let (from, length) = (interval.from.as_secs_f64(), interval.to.saturating_sub(interval.from).as_secs_f64());
+        // Of several runs each has its own zero; the log's is its own beginning.
+        let from = interval.began.saturating_duration_since(self.begun).as_secs_f64();
+        let length = interval.to.saturating_sub(interval.from).as_secs_f64();
         let max = interval.response.max().as_nanos() as f64 / MAX_VALUE_DIVISOR;
         let histogram = base64::encode(&interval.response.encode()?);
-        writeln!(self.0, "{from:.3},{length:.3},{max:.3},{histogram}").context("write the histogram log")
+        writeln!(self.file, "{from:.3},{length:.3},{max:.3},{histogram}").context("write the histogram log")
     }
 }

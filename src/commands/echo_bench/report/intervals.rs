@@ -19,7 +19,9 @@ const SCHEMA: &str = "sockkit.echo-bench.interval/1";
 #[derive(Debug, Serialize)]
 pub struct Line {
     schema: &'static str,
-    /// From the end of the warm-up.
+    /// Which run, or which rate of several, from 1.
+    pub run: u32,
+    /// From the end of the run's warm-up.
     pub from_ms: f64,
     /// Its end.
     pub to_ms: f64,
@@ -41,7 +43,8 @@ pub struct Line {
     pub max_us: Option<f64>,
     /// What went wrong in it. What is counted as lost here may be taken back in a later one.
     pub errors: Errors,
-    tcp_info: Option<TcpSum>,
+    /// At its end.
+    pub tcp_info: Option<TcpSum>,
     #[serde(skip)]
     p50: Option<Value>,
     #[serde(skip)]
@@ -50,7 +53,7 @@ pub struct Line {
 
 impl Line {
     /// What an interval says.
-    pub fn of(interval: &Interval) -> Line {
+    pub fn of(interval: &Interval, run: u32) -> Line {
         let seconds = interval.to.saturating_sub(interval.from).as_secs_f64();
         let histogram = &interval.response;
         let at = |percent| histogram.quantile(percent);
@@ -58,6 +61,7 @@ impl Line {
         errors.lost = histogram.lost();
         Line {
             schema: SCHEMA,
+            run,
             from_ms: interval.from.as_secs_f64() * 1e3,
             to_ms: interval.to.as_secs_f64() * 1e3,
             sent: interval.sent,
@@ -75,8 +79,9 @@ impl Line {
         }
     }
 
-    /// `  1.0 .. 2.0 s   67 543/s   p50 14.6 µs   p99 19.0 µs   max 1.20 ms`
-    pub fn text(&self) -> String {
+    /// `  1.0 .. 2.0 s   67 543/s   p50 14.6 µs   p99 19.0 µs   max 1.20 ms   rtt 14 µs`, and before it which run, if there
+    /// are several.
+    pub fn text(&self, has_runs: bool) -> String {
         let shown = |value: Option<Value>| match value {
             None => "-".to_owned(),
             Some(Value::Infinite) => "lost".to_owned(),
@@ -84,8 +89,14 @@ impl Line {
         };
         let max = self.max_us.map(|max| Value::Finite(Duration::from_nanos((max * 1e3) as u64)));
         let lost = if self.errors.lost > 0 { format!("   {} lost", Count(self.errors.lost)) } else { String::new() };
+        let run = if has_runs { format!("run {:<3} ", self.run) } else { String::new() };
+        let tcp = self.tcp_info.as_ref().map_or(String::new(), |tcp| {
+            let again = tcp.retransmitted_segments;
+            let again = if again > 0 { format!(", {} retransmitted so far", Count(again)) } else { String::new() };
+            format!("   rtt {:>6}{again}", Latency(Duration::from_micros(tcp.rtt_us.into())).to_string())
+        });
         format!(
-            "{:>7.2} .. {:<7.2} s {:>12}/s   p50 {:>8}   p99 {:>8}   max {:>8}{lost}",
+            "{run}{:>7.2} .. {:<7.2} s {:>12}/s   p50 {:>8}   p99 {:>8}   max {:>8}{tcp}{lost}",
             self.from_ms / 1e3,
             self.to_ms / 1e3,
             Count(self.round_trips_per_s as u64),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::baseline::{Change, Verdict};
 use super::super::merge::Merged;
+use super::super::objective::Verdict as Judged;
 use super::super::warm_up::Outcome;
 use super::{Distribution, Percentile, Report, chart};
 use crate::histogram::Value;
@@ -35,21 +36,24 @@ impl Report {
             lines.extend(chart);
             lines.push(String::new());
         }
-        if let Some(tcp) = &self.tcp_info {
-            lines.push(label(
-                "tcp",
-                &format!(
-                    "rtt {}, least {}, {} retransmitted, window {} segments",
-                    Latency(Duration::from_micros(tcp.rtt_us.into())),
-                    Latency(Duration::from_micros(tcp.min_rtt_us.into())),
-                    Count(tcp.retransmitted_segments),
-                    tcp.congestion_window_segments,
-                ),
-            ));
+        if let (Some(first), Some(last)) = (&self.tcp_info_at_start, &self.tcp_info) {
+            let us = |microseconds: u32| Latency(Duration::from_micros(microseconds.into()));
+            let text = format!(
+                "rtt {} at the start, {} at the end, least {}; window {}, then {} segments; {} retransmitted",
+                us(first.rtt_us),
+                us(last.rtt_us),
+                us(last.min_rtt_us),
+                first.congestion_window_segments,
+                last.congestion_window_segments,
+                Count(last.retransmitted_segments),
+            );
+            lines.push(label("tcp", &text));
         }
         lines.push(label("errors", &self.errors_text()));
         lines.extend(self.comparisons());
-        lines.extend(self.environment.as_ref().map(|environment| label("cpu", &environment.text())));
+        let environment = self.environment.as_ref();
+        lines.extend(environment.and_then(|environment| environment.path_text()).map(|text| label("path", &text)));
+        lines.extend(environment.map(|environment| label("cpu", &environment.text())));
         lines.extend(self.notes().iter().map(|note| label("note", note)));
         let warnings = self.environment.iter().flat_map(|environment| &environment.warnings);
         lines.extend(warnings.map(|warning| label("warning", warning)));
@@ -177,11 +181,7 @@ impl Report {
         if let Some(rate) = self.trials.as_ref().and_then(|trials| trials.highest_rate_per_s) {
             lines.push(label("highest rate", &format!("{}/s", Count(rate as u64))));
         }
-        for verdict in &self.objectives {
-            let holds = if verdict.holds { "holds" } else { "FAILS" };
-            lines.push(label("objective", &format!("{} {holds}: {}", verdict.objective, verdict.found)));
-        }
-        lines.extend(self.changes.iter().map(|change| label("baseline", &change_text(change))));
+        lines.extend(judged(&self.objectives, &self.changes));
         lines
     }
 
@@ -227,8 +227,19 @@ impl Merged {
         let counts = format!("{} ({}/s)", Count(self.round_trips), Count(self.round_trips_per_s as u64));
         lines.push(label("round trips", &counts));
         lines.extend(self.round_trip.lines("round trip"));
+        lines.extend(judged(&self.objectives, &self.changes));
         lines.join("\n")
     }
+}
+
+/// Conditions, and the comparison with a baseline.
+fn judged(objectives: &[Judged], changes: &[Change]) -> Vec<String> {
+    let objective = |verdict: &Judged| {
+        let holds = if verdict.holds { "holds" } else { "FAILS" };
+        label("objective", &format!("{} {holds}: {}", verdict.objective, verdict.found))
+    };
+    let change = |change: &Change| label("baseline", &change_text(change));
+    objectives.iter().map(objective).chain(changes.iter().map(change)).collect()
 }
 
 impl Distribution {
