@@ -58,7 +58,7 @@ use trials::{Course, RunOnce, Trials};
 
 pub use arguments::Args;
 pub(crate) use ledger::{Found, Ledger};
-pub(crate) use message::{Message, sequence_of};
+pub(crate) use message::Message;
 pub(crate) use tally::Errors;
 
 /// Runs `echo-bench`.

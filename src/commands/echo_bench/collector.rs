@@ -114,6 +114,8 @@ pub struct Collector<'a> {
     /// The slices of the warm-up that are not complete yet, by number.
     warming: VecDeque<(u64, Histogram)>,
     next_warming: u64,
+    /// When the first of its messages had come to its end.
+    warming_since: Option<u64>,
     /// Where what counts begins, once it is known; in slices.
     first: Option<u64>,
     /// The intervals that are not complete yet, and the number of the first of them.
@@ -135,6 +137,7 @@ impl<'a> Collector<'a> {
             watch: Watch::default(),
             warming: VecDeque::new(),
             next_warming: 0,
+            warming_since: None,
             intervals: VecDeque::new(),
             next_interval: 0,
             interval_slices: plan.interval.map(|interval| (interval.as_nanos() as u64).div_ceil(SLICE_NS).max(1)),
@@ -195,6 +198,9 @@ impl<'a> Collector<'a> {
         // What is wrong is wrong in the warm-up as well.
         measured.errors.add(&slice.errors);
         measured.discarded += slice.discarded;
+        if slice.discarded > 0 {
+            self.warming_since.get_or_insert(slice.number * SLICE_NS);
+        }
         let Some(number) = self.first.and_then(|first| slice.number.checked_sub(first)) else {
             self.take_warming(slice);
             return;
@@ -299,7 +305,9 @@ impl<'a> Collector<'a> {
             self.next_warming += 1;
         }
         let is_settled = is_auto && self.watch.is_settled(SLICE);
-        if is_settled || now + SLICE_NS >= max.as_nanos() as u64 {
+        // On a busy machine the threads may come late; until then nothing gets warm.
+        let has_lasted = |since: u64| now.saturating_sub(since) + SLICE_NS >= max.as_nanos() as u64;
+        if is_settled || self.warming_since.is_some_and(has_lasted) {
             self.measured.settled = match (is_auto, is_settled) {
                 (false, _) => Outcome::Fixed,
                 (true, true) => Outcome::Settled,

@@ -120,18 +120,22 @@ pub fn merge(args: &OutcomeArgs) -> Result<Merged> {
 fn as_measured(response: Histogram, rate: f64) -> Measured {
     let elapsed = if rate > 0.0 { Duration::from_secs_f64(response.count() as f64 / rate) } else { Duration::ZERO };
     let errors = Errors { lost: response.lost(), ..Errors::default() };
-    Measured { response, elapsed, errors, ..Measured::default() }
+    Measured { response, errors, elapsed, ..Measured::default() }
 }
 
 /// What a file holds.
 enum File {
-    Saved(Saved),
+    Saved(Box<Saved>),
     Log(String),
 }
 
 fn read(path: &Path) -> Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    if text.starts_with(LOG_MARK) { Ok(File::Log(text)) } else { Saved::read(path).map(File::Saved) }
+    if text.starts_with(LOG_MARK) {
+        Ok(File::Log(text))
+    } else {
+        Saved::read(path).map(|saved| File::Saved(Box::new(saved)))
+    }
 }
 
 /// Adds a result's latencies, and says how many seconds they took.

@@ -49,7 +49,7 @@ fn fields(records: &str, schema: &str) -> BTreeSet<String> {
 }
 
 /// Records of each form, with every field that there is.
-fn records() -> [(&'static str, String); 5] {
+fn records() -> [(&'static str, String); 7] {
     let server = Server::start("--json --grace 1 --send-buffer 4Ki --deny 127.0.0.2 -F delay=0s..1ms,conn=1");
     let listening = server.listening.join("\n");
     let target = server.v4();
@@ -59,11 +59,14 @@ fn records() -> [(&'static str, String); 5] {
     let only = Run::sockkit("connect --json -z").args([&target]).finish().stdout;
     let again = Run::sockkit("connect --json -z --retry 1 127.0.0.1:1").finish().stderr;
     let again = again.lines().next().expect("a record").to_owned();
-    let probe = Run::sockkit("probe --json 127.0.0.1:1").args([&target]).finish().stdout;
+    let probe = Run::sockkit("probe --json --banner --send hello 127.0.0.1:1").args([&target]).finish().stdout;
+    let stream = Run::sockkit("probe -o ndjson 127.0.0.1:1").args([&target]).finish().stdout;
     let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
     // A close that is a reset is a failure to the server, and has a name.
     Run::sockkit("probe --quiet --linger=0").args([&target]).check();
     let bench = Run::sockkit("echo-bench --json -n 1000").args([&target]).finish().stdout;
+    let intervals = Run::sockkit("echo-bench --json -n 100 -i 50ms").args([&target]).finish().stdout;
+    let intervals = String::from_utf8(intervals).expect("text").lines().next().expect("an interval").to_owned();
     // One that is not let in.
     Run::sockkit("probe --quiet -s 127.0.0.2").args([&target]).check();
     // A peer that sends and never reads keeps the server draining for as long as it may.
@@ -84,6 +87,8 @@ fn records() -> [(&'static str, String); 5] {
         ("sockkit.serve/1", format!("{listening}\n{}{}", text(events), text(datagrams))),
         ("sockkit.connect/1", connect + &script + &text(only) + &again + "\n" + &verified),
         ("sockkit.probe/1", text(probe)),
+        ("sockkit.probe.ndjson/1", text(stream)),
+        ("sockkit.echo-bench.interval/1", intervals),
         ("sockkit.echo-bench/1", text(bench)),
         ("sockkit.trace/1", trace),
     ]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::commands::echo_bench::{Errors, Found, Ledger, Message, sequence_of};
+use crate::commands::echo_bench::{Errors, Found, Ledger, Message};
 use crate::relay::Stopper;
 
 /// As many are under way at most.
@@ -130,7 +130,7 @@ impl State {
 
     fn answer(&mut self, came: &[u8]) {
         self.last_answer = Instant::now();
-        let Some(sequence) = sequence_of(0, came, self.ledger.next()) else {
+        let Some(sequence) = self.message.sequence_of(0, came, self.ledger.next()) else {
             self.errors.stray += 1;
             return;
         };
@@ -169,10 +169,12 @@ pub fn start(
     stopper: Stopper,
 ) -> (Book, Box<dyn Read + Send>, Box<dyn Write + Send>) {
     let now = Instant::now();
+    // The last one has what is left.
+    let shortest = usize::try_from(bytes % length as u64).ok().filter(|rest| *rest > 0).unwrap_or(length);
     let state = State {
         ledger: Ledger::new(HISTORY),
         errors: Errors::default(),
-        message: Message::new(length, seed),
+        message: Message::new(shortest, length, seed),
         right: 0,
         begun: now,
         last_answer: now,

@@ -185,17 +185,15 @@ impl Lane {
     /// Books an answer. True if it is the first to a datagram that waits for one.
     #[inline]
     pub(super) fn book(&mut self, ledger: &mut Ledger, answer: &[u8], received: u64, tally: &mut Tally) -> bool {
-        let sequence = match self.message.sequences_of(self.salt, answer, ledger.next()) {
-            [by_number @ Some(_), by_product] if by_product.is_none() || by_product == by_number => by_number,
-            // A wrong byte makes another number of the one, and nonsense of the other.
-            [_, by_product @ Some(_)] => by_product,
-            _ if self.message.is_anothers(self.salt, self.connections, answer) => {
+        let sequence = match self.message.sequence_of(self.salt, answer, ledger.next()) {
+            Some(sequence) => Some(sequence),
+            None if self.message.is_anothers(self.salt, self.connections, answer) => {
                 tally.slice.errors.stray += 1;
                 return false;
             }
             // Without a name it belongs to the only one that waits, or to the oldest if it looks like any of them.
-            _ if ledger.waiting() == 1 || self.message.is_like(answer) => ledger.oldest_waiting(),
-            _ => None,
+            None if ledger.waiting() == 1 || self.message.is_like(answer) => ledger.oldest_waiting(),
+            None => None,
         };
         let Some(sequence) = sequence else {
             tally.slice.errors.note_corrupt(0, 0);

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::super::baseline::{Change, Verdict};
+use super::super::environment::Environment;
 use super::super::merge::Merged;
 use super::super::objective::Verdict as Judged;
 use super::super::warm_up::Outcome;
@@ -52,7 +53,7 @@ impl Report {
         lines.push(label("errors", &self.errors_text()));
         lines.extend(self.comparisons());
         let environment = self.environment.as_ref();
-        lines.extend(environment.and_then(|environment| environment.path_text()).map(|text| label("path", &text)));
+        lines.extend(environment.and_then(Environment::path_text).map(|text| label("path", &text)));
         lines.extend(environment.map(|environment| label("cpu", &environment.text())));
         lines.extend(self.notes().iter().map(|note| label("note", note)));
         let warnings = self.environment.iter().flat_map(|environment| &environment.warnings);
