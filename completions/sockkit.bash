@@ -1849,7 +1849,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__serve)
-            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -j -v -h --port --bind --mode --once --grace --backlog --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -j -v -h --port --bind --mode --once --grace --backlog --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --replay-match --replay-speed --replay-loop --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1878,7 +1878,7 @@ _sockkit() {
                     return 0
                     ;;
                 --mode)
-                    COMPREPLY=($(compgen -W "echo discard chargen daytime time send= banner=" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "echo discard chargen daytime time send= banner= replay=" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2064,6 +2064,20 @@ _sockkit() {
                     return 0
                     ;;
                 --record-max)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --replay-match)
+                    COMPREPLY=($(compgen -W "bytes exact none" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --replay-speed)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

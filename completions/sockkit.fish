@@ -39,7 +39,8 @@ chargen\t'lines without end, until the peer closes (RFC 864)'
 daytime\t'the date and time in words, in UTC, then close (RFC 867)'
 time\t'the seconds since 1900 as four bytes, then close (RFC 868)'
 send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close'
-banner=\t'the same, then echo'"
+banner=\t'the same, then echo'
+replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ready-file -d 'Write the port to a file as soon as the server listens' -r -F
@@ -61,6 +62,10 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l allow-file -d 
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l deny-file -d 'Refuse peers of the networks in a file, read again at SIGHUP (repeatable)' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-match -d 'What must have come before a replay goes on [default: bytes in serve, exact in connect]' -r -f -a "bytes\t'As many bytes as had come then, or datagrams'
+exact\t'The same bytes; the first that differs is told, and the status is 5'
+none\t'Nothing: everything is sent at its time'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-speed -d 'How fast a replay goes: 1x as it was, 2x in half the time, max without pauses [default: 1x]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "refuse=\t'nobody listens for so long: connection refused'
 blackhole\t'connects get no answer: they time out'
 no-accept\t'connects succeed as far as the backlog goes, and nobody accepts'
@@ -143,6 +148,7 @@ off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-strict -d 'End when the record cannot be written [status: 4]'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l force -d 'Replace the record\'s FILE if it is there'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-loop -d 'When every connection of the record has been played, begin again with the first, not with the last'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 4 -l ipv4 -d 'IPv4 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 6 -l ipv6 -d 'IPv6 only'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `cli` | the command line: what was typed |
 //! | `commands/serve`, `connect`, `probe`, `echo_bench` | each makes a plan of its arguments, then carries it out |
-//! | `commands/recording` | what serve and connect share of recording and replaying |
+//! | `commands/recording`, `replaying` | what serve and connect share of it |
 //! | `connection/` | sockets: endpoints, options, dial, listen, send, receive, trace, errors |
 //! | `relay` | two byte streams joined, and the half-close rules |
 //! | `record` | sessions written down, and read back |
@@ -48,6 +48,7 @@ pub mod commands {
     pub mod echo_bench;
     pub mod probe;
     pub mod recording;
+    pub mod replaying;
     pub mod serve;
 }
 pub mod completions;

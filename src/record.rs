@@ -5,6 +5,7 @@
 //! | `event` | what can happen to a connection |
 //! | `line` | an event as a line of JSON, and back |
 //! | `reader` | a file of such lines as scripts, or what is wrong with it |
+//! | `player` | one side of a script, played again |
 //! | `recorder` | the queue in front of the file, and the thread that writes |
 //! | `pcapng`, `packet` | the same events as packets for Wireshark and tcpdump |
 //! | `file` | the file itself: for its owner only, and never overwritten unasked |
@@ -37,10 +38,12 @@ mod file;
 mod line;
 mod packet;
 mod pcapng;
+mod player;
 mod reader;
 mod recorder;
 
 pub use event::{Direction, Ending, Event, Header, What};
 pub use file::create;
+pub use player::{Manner, Matching, Mismatch, Pace, Player, Turn};
 pub use reader::{Action, Cut, Record, Script, Step, Unreadable};
 pub use recorder::{Form, Recorder, Track};

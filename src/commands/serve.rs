@@ -19,6 +19,7 @@ mod mode;
 mod parting;
 mod readiness;
 mod recorded;
+mod replay;
 mod service;
 mod stream;
 mod teller;
@@ -48,6 +49,7 @@ use faults::Faults;
 use limits::LimitArgs;
 use mode::ModeParser;
 use readiness::{Readiness, ReadyArgs};
+use replay::ServerReplayArgs;
 use service::Service;
 
 pub use embedded::Embedded;
@@ -109,6 +111,9 @@ pub struct Args {
     /// What is recorded.
     #[command(flatten)]
     pub record: RecordArgs,
+    /// What is played.
+    #[command(flatten)]
+    pub replay: ServerReplayArgs,
     /// Faults on purpose.
     #[command(flatten)]
     pub faults: FaultArgs,
@@ -198,7 +203,7 @@ impl Plan {
             query: args.transport.query(transport, args.lookup.numeric, None),
             options,
             settings: Settings {
-                service: args.mode.clone(),
+                service: replay::read(&args.mode, &args.replay, transport, args.output.output())?,
                 limits: args.limits.limits(args.once, transport, descriptors)?,
                 grace: args.grace,
                 threads: cores(),
@@ -368,11 +373,13 @@ fn carry_out(
         }
         None => None,
     };
+    let service = plan.settings.service.clone();
     let served = engine::serve(listeners, plan.settings, events, wishes);
     let status = companion.map(Companion::finish);
     let (_summary, ending) = served?;
     match (status, ending) {
         (Some(status), _) => status,
+        (None, Ending::Done) if service.differs() => Ok(Status::CheckFailed),
         (None, Ending::Done) => Ok(Status::Done),
         (None, Ending::Vacant(error)) => Err((*error).into()),
         (None, Ending::Insisted(signal)) => Ok(Status::Signal(signal)),

@@ -18,6 +18,9 @@ use crate::output::drives_terminal;
 /// The version of the form, which the first line tells.
 pub const VERSION: u32 = 1;
 
+/// A century: no record is longer, and the clocks can still add to it.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,8 +191,8 @@ impl<'a> Line<'a> {
     /// Its time, if it has one that a clock can show.
     pub fn time(&self) -> Result<Option<Duration>, String> {
         let Some(seconds) = self.t else { return Ok(None) };
-        let time = Duration::try_from_secs_f64(seconds);
-        time.map(Some).map_err(|_| format!("\"t\" is {seconds}: it is seconds since the start"))
+        let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= LONGEST);
+        time.map(Some).ok_or_else(|| format!("\"t\" is {seconds}: it is seconds since the start"))
     }
 }
 
@@ -200,7 +203,12 @@ fn is_plain(character: char) -> bool {
 
 /// In hexadecimal, as sha256sum(1) prints it.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// Two digits each.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
         digits
     })

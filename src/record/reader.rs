@@ -90,6 +90,29 @@ impl fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Record {
+    /// The direction that is this command's own when it plays the record: what it sent, or what its peer received. What a
+    /// person wrote is as the player sees it.
+    pub fn side_of(&self, command: &str) -> Direction {
+        match self.command.first() {
+            Some(recorded) if recorded != command => Direction::Received,
+            _ => Direction::Sent,
+        }
+    }
+
+    /// Whether everything is there that has to be sent.
+    pub fn check_playable(&self, ours: Direction) -> Result<(), Unreadable> {
+        if self.scripts.is_empty() {
+            return Err(Unreadable::Line(1, "it has no connection that could be played".to_owned()));
+        }
+        for step in self.scripts.iter().flat_map(|script| &script.steps) {
+            if matches!(&step.action, Action::Data(direction, _, Some(_)) if *direction == ours) {
+                let what = "its data was cut by --record-max, and would have to be sent";
+                return Err(Unreadable::Line(step.line, what.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads all of it.
     pub fn read(mut file: impl BufRead) -> Result<Record, Unreadable> {
         let mut reader = Reader::default();

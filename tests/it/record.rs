@@ -2,6 +2,8 @@
 
 mod packets;
 #[cfg(unix)]
+mod replaying;
+#[cfg(unix)]
 mod serving;
 
 use std::fs;

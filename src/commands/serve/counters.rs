@@ -86,7 +86,7 @@ impl Counters {
             How::Failed(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
-            How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) => 0,
+            How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) | How::Reset => 0,
         };
     }
 

@@ -22,6 +22,8 @@ pub enum How {
     Cut,
     /// By a fault rule, in this way.
     Fault(EndingKind),
+    /// Reset by us: the service has it so.
+    Reset,
     /// A reset, or another error.
     Failed(Error),
 }
@@ -38,6 +40,7 @@ impl How {
             }
             Err(Broken::Call(error)) => How::Failed(*error),
             Err(Broken::Rule(ending)) => How::Fault(ending.kind),
+            Err(Broken::Reset) => How::Reset,
         }
     }
 
@@ -52,6 +55,7 @@ impl How {
             How::Cut => "cut",
             How::Fault(EndingKind::Reset) => "reset_by_rule",
             How::Fault(_) => "closed_by_rule",
+            How::Reset => "reset",
             How::Failed(error) if is_reset(error) => "peer_reset",
             How::Failed(_) => "error",
         }

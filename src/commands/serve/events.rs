@@ -188,6 +188,7 @@ impl Events {
             How::TimedOut => ("closed as idle".to_owned(), None),
             How::Full => ("closed at --max-bytes".to_owned(), None),
             How::Cut => ("cut off".to_owned(), None),
+            How::Reset => ("reset".to_owned(), None),
             How::Fault(EndingKind::Reset) => ("reset by rule".to_owned(), None),
             How::Fault(_) => ("closed by rule".to_owned(), None),
             How::Failed(error) => (format!("failed: {}", error.reason()), Some(error.errname())),

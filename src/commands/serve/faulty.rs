@@ -61,7 +61,7 @@ pub async fn serve<S: Stream>(
 }
 
 /// A reset throws away what is still queued: what was promised must have arrived before.
-async fn all_acknowledged(life: &Life) -> Result<(), Broken> {
+pub async fn all_acknowledged(life: &Life) -> Result<(), Broken> {
     while life.conn().unacknowledged_bytes().is_some_and(|bytes| bytes > 0) {
         if let Ok(Some(error)) = life.conn().socket().take_error() {
             return Err(Broken::Call(Box::new(life.conn().error(Op::Send, error))));

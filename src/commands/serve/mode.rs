@@ -4,16 +4,18 @@
 //! because some modes have a value behind an equals sign; a test holds the two together.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command};
 
 use super::content::Content;
 use super::inetd::Chargen;
+use super::replay::Replay;
 use super::service::Service;
 
 /// The modes, each with what it does; those with a value end with an equals sign.
-const MODES: [(&str, &str); 7] = [
+const MODES: [(&str, &str); 8] = [
     ("echo", "every byte goes back (RFC 862)"),
     ("discard", "every byte is thrown away (RFC 863)"),
     ("chargen", "lines without end, until the peer closes (RFC 864)"),
@@ -21,6 +23,7 @@ const MODES: [(&str, &str); 7] = [
     ("time", "the seconds since 1900 as four bytes, then close (RFC 868)"),
     ("send=", "TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close"),
     ("banner=", "the same, then echo"),
+    ("replay=", "FILE, a record that serve or connect has made: the server's half of it"),
 ];
 
 /// Reads a mode; clap's parser, which tells the shells of the values as well.
@@ -49,6 +52,7 @@ fn parse(text: &str) -> Result<Service, String> {
         ("time", None) => Ok(Service::Time),
         ("send", Some(value)) => Content::parse(value).map(Service::Send),
         ("banner", Some(value)) => Content::parse(value).map(Service::Banner),
+        ("replay", Some(value)) => Ok(Service::Replay(Arc::new(Replay::of(value)))),
         _ => Err(why_not(name, value.is_some())),
     }
 }

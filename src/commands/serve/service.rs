@@ -5,6 +5,7 @@
 //! boxed, so that an idle echo is not as large as they are.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::content::Content;
 use super::discard::discard;
@@ -12,6 +13,7 @@ use super::echo::echo;
 use super::inetd::{self, Chargen};
 use super::life::{Asked, Life};
 use super::parting::part;
+use super::replay::Replay;
 use super::stream::{Broken, Stream};
 use crate::connection::{Kind, Op};
 
@@ -32,6 +34,8 @@ pub enum Service {
     Send(Content),
     /// Something is said, then everything goes back.
     Banner(Content),
+    /// A record is played.
+    Replay(Arc<Replay>),
 }
 
 /// Whose direction ended first.
@@ -69,6 +73,7 @@ impl Service {
             Service::Time => "time",
             Service::Send(_) => "send",
             Service::Banner(_) => "banner",
+            Service::Replay(_) => "replay",
         }
     }
 
@@ -110,6 +115,7 @@ impl Service {
                 }
                 said?;
             }
+            Service::Replay(replay) => return replay.play(stream, visit).await,
             Service::Daytime => Content::Bytes(inetd::daytime().into()).say(stream).await?,
             Service::Time => Content::Bytes(inetd::time().into()).say(stream).await?,
             Service::Send(content) => content.say_over(stream, || false).await?,
@@ -123,6 +129,11 @@ impl Service {
         Ok(First::Us)
     }
 
+    /// Whether a peer has done otherwise than it was to.
+    pub fn differs(&self) -> bool {
+        matches!(self, Service::Replay(replay) if replay.differs())
+    }
+
     /// Whether it answers datagrams at all.
     pub fn answers(&self) -> bool {
         !matches!(self, Service::Discard)
@@ -132,7 +143,7 @@ impl Service {
     pub fn reply<'a>(&self, datagram: &'a [u8], limit: usize) -> Option<Cow<'a, [u8]>> {
         let reply = match self {
             Service::Echo => return Some(Cow::Borrowed(datagram)),
-            Service::Discard | Service::Banner(_) => return None,
+            Service::Discard | Service::Banner(_) | Service::Replay(_) => return None,
             Service::Chargen(chargen) => chargen.lines.beginning(chargen.datagram_length().min(limit)).ok()?,
             Service::Daytime => inetd::daytime(),
             Service::Time => inetd::time(),

@@ -39,6 +39,8 @@ pub enum Broken {
     Call(Box<Error>),
     /// A fault rule ends it.
     Rule(Ending),
+    /// The service has seen to it that the close is a reset.
+    Reset,
 }
 
 /// A byte stream on the event loop.

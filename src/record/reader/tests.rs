@@ -82,6 +82,7 @@ fn a_bad_line_is_named_and_so_is_what_is_wrong_with_it() {
         ("{}", "line 2: it has no \"ev\""),
         ("[]\nx", "line 2: it has no \"ev\""),
         ("hello\n", "line 2: expected value at column 1"),
+        ("{\"t\":1e18,\"ev\":\"end\"}", "line 2: \"t\" is 1000000000000000000: it is seconds since the start"),
         ("{\"t\":-1,\"ev\":\"end\"}", "line 2: \"t\" is -1: it is seconds since the start"),
         (
             "{\"t\":2,\"ev\":\"rx\",\"txt\":\"\"}\n{\"t\":1,\"ev\":\"rx\",\"txt\":\"\"}",

@@ -3,7 +3,6 @@
 //! Owns the loop and its end. Must not know what the answer is. Trade-off: one task for each socket, on the first event loop:
 //! a datagram is answered before the next one is received, so that answers go in the order of their questions.
 
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -13,11 +12,12 @@ use tokio::task::JoinSet;
 
 use super::{Ending, Server, Wishes};
 use crate::commands::serve::access::Refusal;
+use crate::commands::serve::service::Service;
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Driven, Listener};
-use crate::record::Direction;
+use crate::record::{Direction, Track};
 
 impl Server {
     /// Answers datagrams until told to stop; those that are queued then are still answered, within the grace time.
@@ -97,28 +97,41 @@ impl Server {
         if let Some(track) = &track {
             track.data(Direction::Received, bytes);
         }
-        match self.reply(listener, bytes, &datagram.from).await {
-            Some(reply) => {
-                if let Some(track) = &track {
-                    track.data(Direction::Sent, &reply);
-                }
-                self.counters.sent_bytes.add(reply.len() as u64)
-            }
-            None => self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers())),
-        };
+        if !self.answer_to(listener, bytes, &datagram.from, track.as_deref()).await {
+            self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers()));
+        }
         true
     }
 
-    /// What answered a datagram, if anything did.
-    async fn reply<'a>(
+    /// Answers a datagram, and says whether anything was sent.
+    async fn answer_to(
         &self,
         listener: &Driven<Listener>,
-        datagram: &'a [u8],
+        bytes: &[u8],
         peer: &Address,
-    ) -> Option<Cow<'a, [u8]>> {
-        let limit = answer_limit(listener.get(), peer, datagram.len())?;
-        let reply = self.settings.service.reply(datagram, limit)?;
-        let sent = poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(&reply, peer))).await;
-        sent.ok().map(|_| reply)
+        track: Option<&Track>,
+    ) -> bool {
+        let Some(limit) = answer_limit(listener.get(), peer, bytes.len()) else { return false };
+        let Service::Replay(replay) = &self.settings.service else {
+            let Some(reply) = self.settings.service.reply(bytes, limit) else { return false };
+            return self.send(listener, &reply, peer, track).await;
+        };
+        let mut is_answered = false;
+        for answer in replay.answers(peer, bytes) {
+            is_answered |= answer.len() <= limit && self.send(listener, &answer, peer, track).await;
+        }
+        is_answered
+    }
+
+    async fn send(&self, listener: &Driven<Listener>, bytes: &[u8], peer: &Address, track: Option<&Track>) -> bool {
+        let sent = poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(bytes, peer))).await;
+        if sent.is_err() {
+            return false;
+        }
+        if let Some(track) = track {
+            track.data(Direction::Sent, bytes);
+        }
+        self.counters.sent_bytes.add(bytes.len() as u64);
+        true
     }
 }
