@@ -20,6 +20,8 @@ pub struct Ready {
     pub readable: bool,
     /// There is room to send again.
     pub writable: bool,
+    /// The peer has ended it, behind whatever else has come: there will be no other event for that.
+    pub ended: bool,
 }
 
 /// As many events as one wait takes: all that a busy thread's connections have between two waits.
@@ -79,6 +81,7 @@ mod queue {
                     index: data.u64() as usize,
                     readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::ERR | EventFlags::HUP),
                     writable: flags.contains(EventFlags::OUT),
+                    ended: flags.intersects(EventFlags::RDHUP | EventFlags::ERR | EventFlags::HUP),
                 }
             }));
             Ok(())
@@ -123,6 +126,8 @@ mod queue {
                 index,
                 readable: entry.revents() != PollFlags::OUT,
                 writable: entry.revents().contains(PollFlags::OUT),
+                // poll(2) tells of it again.
+                ended: false,
             }));
             Ok(())
         }
@@ -150,7 +155,7 @@ impl Crowd {
     }
 
     /// Waits until some can go on, at most `timeout` long, and says which. A connection is told of once for each change:
-    /// read until nothing is left, send until there is no room. A signal ends the wait early. An exact wait is not rounded up
+    /// read until nothing is left, to the end if it has ended; send until there is no room. A signal ends the wait early. An exact wait is not rounded up
     /// to milliseconds, and costs one more system call.
     pub fn wait(
         &mut self,

@@ -1,8 +1,10 @@
 //! `sockkit echo-bench`: reports, what is wrong with a server, statuses. The servers that are wrong are the tests' own.
 //!
 //! - `outputs`: files and lines for others, and results compared
+//! - `faults`: what `serve -F` does on purpose
 //! - `limits`: what runs out, or is not there
 
+mod faults;
 mod limits;
 mod outputs;
 

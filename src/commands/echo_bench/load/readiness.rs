@@ -10,6 +10,7 @@ use super::{HISTORY, Lane, Load, Work, ended_early};
 use crate::commands::echo_bench::ledger::Ledger;
 use crate::commands::echo_bench::pacing::{Schedule, WAKE};
 use crate::commands::echo_bench::tally::{LATE_NS, Tally};
+use crate::connection::crowd::Ready;
 use crate::connection::{Cause, Clock, Conn, Crowd, Error, Kind, Op};
 
 /// How often the loop looks for answers that are overdue, at least.
@@ -144,12 +145,12 @@ impl<'a> Loop<'a> {
                 return Ok(());
             }
             self.wait(now, due, next_check, &mut ready)?;
-            for (index, readable, writable) in ready.drain(..) {
+            for Ready { index, readable, writable, ended } in ready.drain(..) {
                 if writable {
                     self.flush(index, None, tally)?;
                 }
                 if readable {
-                    now = self.receive(index, tally)?;
+                    now = self.receive(index, ended, tally)?;
                     self.send_due(now, tally)?;
                 }
             }
@@ -163,13 +164,7 @@ impl<'a> Loop<'a> {
     }
 
     /// Waits for the sockets, the plan, or the next look at what is overdue.
-    fn wait(
-        &mut self,
-        now: u64,
-        due: Option<u64>,
-        next_check: u64,
-        ready: &mut Vec<(usize, bool, bool)>,
-    ) -> Result<(), Error> {
+    fn wait(&mut self, now: u64, due: Option<u64>, next_check: u64, ready: &mut Vec<Ready>) -> Result<(), Error> {
         let wake = WAKE.as_nanos() as u64;
         let until = due.map_or(next_check, |due| due.saturating_sub(wake).min(next_check));
         let timeout = if self.work.is_spinning { 0 } else { until.saturating_sub(now) };
@@ -179,7 +174,7 @@ impl<'a> Loop<'a> {
             .crowd
             .wait(&self.work.conns, wants_room, Duration::from_nanos(timeout), due.is_some())
             .map_err(|error| self.work.conns[0].error(Op::Receive, error))?;
-        ready.extend(found.iter().map(|ready| (ready.index, ready.readable, ready.writable)));
+        ready.extend_from_slice(found);
         if ready.is_empty() && timeout == 0 && !self.work.is_spinning {
             // The peer may need this very core.
             std::thread::yield_now();
@@ -271,8 +266,8 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Takes what has come, and says when that was.
-    fn receive(&mut self, index: usize, tally: &mut Tally) -> Result<u64, Error> {
+    /// Takes what has come, to the end of the stream if it has one, and says when that was.
+    fn receive(&mut self, index: usize, has_ended: bool, tally: &mut Tally) -> Result<u64, Error> {
         loop {
             let conn = &self.work.conns[index];
             let count = match conn.try_recv(&mut self.block) {
@@ -297,7 +292,7 @@ impl<'a> Loop<'a> {
             }
             self.receive_stream(index, count, received, tally)?;
             // A short read has emptied the queue, and what comes later comes with an event of its own.
-            if count < self.block.len() {
+            if count < self.block.len() && !has_ended {
                 return Ok(received);
             }
         }
