@@ -249,7 +249,7 @@ pub fn hex_dump(offset: u64, bytes: &[u8]) -> String {
 /// Stdout for a peer's bytes: exact to a pipe or file, escaped to a terminal unless `raw`.
 pub fn bulk_stdout(raw: bool) -> io::Result<Box<dyn Write + Send>> {
     if io::stdout().is_terminal() && !raw {
-        return Ok(Box::new(Screen { incomplete: Vec::new() }));
+        return Ok(harmless(Box::new(io::stdout())));
     }
     #[cfg(unix)]
     {
@@ -278,30 +278,46 @@ impl Write for Prompt {
     }
 }
 
-/// A terminal that a peer's bytes cannot drive.
-struct Screen {
+/// Stdin and stdout, where both are a terminal on which a line can be drawn.
+#[cfg(unix)]
+pub fn terminal() -> Option<(File, File)> {
+    use std::os::fd::AsFd;
+    let is_plain = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
+    if is_plain || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return None;
+    }
+    let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
+    Some((File::from(stdin), File::from(stdout)))
+}
+
+/// The same terminal, which a peer's bytes cannot drive.
+pub fn harmless(terminal: Box<dyn Write + Send>) -> Box<dyn Write + Send> {
+    Box::new(Harmless { terminal, incomplete: Vec::new() })
+}
+
+struct Harmless {
+    terminal: Box<dyn Write + Send>,
     /// The beginning of a character whose other bytes have not come yet.
     incomplete: Vec<u8>,
 }
 
-impl Write for Screen {
+impl Write for Harmless {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.incomplete.extend_from_slice(bytes);
         let complete = complete_length(&self.incomplete);
         let rest = self.incomplete.split_off(complete);
         let text = for_terminal(&std::mem::replace(&mut self.incomplete, rest));
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()?;
+        self.terminal.write_all(text.as_bytes())?;
+        self.terminal.flush()?;
         Ok(bytes.len())
     }
 
     /// At the end no other bytes come: what is cut short is shown as it is.
     fn flush(&mut self) -> io::Result<()> {
         let text = for_terminal(&std::mem::take(&mut self.incomplete));
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        self.terminal.write_all(text.as_bytes())?;
+        self.terminal.flush()
     }
 }
 

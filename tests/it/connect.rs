@@ -7,6 +7,8 @@ mod people;
 mod programs;
 mod proxies;
 mod scripts;
+#[cfg(target_os = "linux")]
+mod typing;
 mod verdicts;
 mod verify;
 

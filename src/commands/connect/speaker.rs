@@ -15,18 +15,24 @@ use super::verified::Verifying;
 use crate::connection::Conn;
 use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped};
+#[cfg(unix)]
+use crate::output::{harmless, terminal};
+#[cfg(unix)]
+use crate::relay::Traffic;
 use crate::relay::{Ended, Outcome, Stopper};
 use crate::script::{Played, Stage, play};
 use crate::signals;
+#[cfg(unix)]
+use crate::terminal::Terminal;
 
 /// Who it is.
 pub enum Speaker {
     /// Whoever is at stdin and stdout.
-    Streams,
+    Streams(Console),
     /// `-e` and `-c`.
     Program(Piped),
-    /// `--send`, `--expect` and `--script`.
-    Script(Played),
+    /// `--send`, `--expect` and `--script`; then perhaps whoever is at stdin and stdout.
+    Script(Played, Console),
     /// `--verify`.
     Verification(Verifying),
 }
@@ -52,17 +58,16 @@ impl Speaker {
             let (verifying, input, output) = verification.start(stopper);
             return Ok((Speaker::Verification(verifying), Ends { input, output }));
         }
-        let printer = bulk_stdout(plan.raw).context("open stdout")?;
-        let printer = if plan.timestamps { stamped(printer) } else { printer };
-        let typed = || bulk_stdin().context("open stdin");
         let Some(Scripted { script, interacts }) = &plan.script else {
-            return Ok((Speaker::Streams, Ends { input: typed()?, output: printer }));
+            let (console, ends) = streams(plan, true)?;
+            return Ok((Speaker::Streams(console), ends));
         };
+        let (console, ends) = streams(plan, *interacts)?;
         let is_wanted_no_more = !interacts && script.ends_with_an_expectation();
         let stage = Stage {
             is_stream: conn.transport().is_stream(),
-            output: printer,
-            then: interacts.then(typed).transpose()?,
+            output: ends.output,
+            then: interacts.then_some(ends.input),
             report: scripted::report(output),
             over: Box::new(move |is_done| match (is_done, is_wanted_no_more) {
                 (false, _) => stopper.abandon(),
@@ -71,12 +76,12 @@ impl Speaker {
             }),
         };
         let (played, input, output) = play(script.clone(), stage);
-        Ok((Speaker::Script(played), Ends { input, output }))
+        Ok((Speaker::Script(played, console), Ends { input, output }))
     }
 
     /// Whether stdin is what is sent.
     pub fn is_stdin(&self) -> bool {
-        matches!(self, Speaker::Streams)
+        matches!(self, Speaker::Streams(_))
     }
 
     /// Waits for its end, now that the relay is over, and says what that means for the relay's.
@@ -88,15 +93,20 @@ impl Speaker {
         output: Output,
     ) -> Result<Parting> {
         match self {
-            Speaker::Streams => {}
+            Speaker::Streams(console) => console.restore(),
             Speaker::Program(running) => return Ok(Parting(Some(running.finish(&outcome.ended, deadline)?))),
             Speaker::Verification(verifying) => {
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
                 outcome.ended = verifying.conclude(ended, conn, output);
             }
             // A clock, a signal or a full disk has cut it short.
-            Speaker::Script(_) if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) => {}
-            Speaker::Script(played) => {
+            Speaker::Script(_, console)
+                if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) =>
+            {
+                console.restore();
+            }
+            Speaker::Script(played, console) => {
+                console.restore();
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
                 outcome.ended = match played.finish() {
                     Some(result) => scripted::conclude(result, ended, conn),
@@ -106,6 +116,48 @@ impl Speaker {
         }
         Ok(Parting(None))
     }
+}
+
+/// Stdin and stdout; a terminal among them whose lines are edited gets its mode back with this.
+#[derive(Default)]
+pub struct Console {
+    #[cfg(unix)]
+    terminal: Option<Terminal>,
+}
+
+impl Console {
+    #[cfg(unix)]
+    fn restore(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.restore();
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn restore(&self) {}
+}
+
+/// Stdin and stdout, and where they are a terminal, with lines that can be edited.
+fn streams(plan: &Plan, is_read: bool) -> Result<(Console, Ends)> {
+    let stamp = |printer| if plan.timestamps { stamped(printer) } else { printer };
+    #[cfg(unix)]
+    if let Some((terminal, input, printer)) =
+        terminal().filter(|_| is_read && edits(plan)).and_then(|(stdin, stdout)| Terminal::edit(stdin, stdout))
+    {
+        let output = stamp(harmless(printer));
+        return Ok((Console { terminal: Some(terminal) }, Ends { input, output }));
+    }
+    // Windows' console edits lines by itself.
+    let _ = is_read;
+    let printer = bulk_stdout(plan.raw).context("open stdout")?;
+    let input = bulk_stdin().context("open stdin")?;
+    Ok((Console::default(), Ends { input, output: stamp(printer) }))
+}
+
+/// Whether a line may be edited: not where somebody else draws on the terminal, or nothing is read.
+#[cfg(unix)]
+fn edits(plan: &Plan) -> bool {
+    !plan.raw && !plan.progress && !plan.hex && plan.rules.traffic != Traffic::ReceiveOnly
 }
 
 /// How a speaker ended, as far as that matters besides the relay: of a program.
