@@ -39,7 +39,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, payload_limit};
-use crate::connection::{Clock, Conn, Error, Op};
+use crate::connection::socket::Datagram;
+use crate::connection::{Clock, Conn, Error};
 use outgoing::{Halt, Outgoing};
 pub use outgoing::{Manner, Pieces};
 use supervisor::Supervisor;
@@ -84,6 +85,9 @@ pub struct Rules {
 /// Something that looks at bytes as they pass, in their order; they wait for it.
 pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
 
+/// Something that is told of each datagram that has come.
+pub type DatagramTap = Box<dyn FnMut(&Datagram) + Send>;
+
 /// Something that is told of the end of a direction.
 pub type EndTap = Box<dyn FnOnce() + Send>;
 
@@ -96,6 +100,8 @@ pub struct Taps {
     pub sent: Vec<Tap>,
     /// At what has come from the peer.
     pub received: Vec<Tap>,
+    /// At each datagram that has come, before its bytes.
+    pub datagrams: Vec<DatagramTap>,
     /// At our FIN, before it is sent.
     pub finishing: Vec<EndTap>,
     /// At the peer's FIN.
@@ -277,8 +283,12 @@ impl Relay {
         mut taps: Taps,
     ) -> Outcome {
         let Relay { conn, rules, progress, events, happened } = self;
-        let receiving =
-            Taps { received: take(&mut taps.received), finished: take(&mut taps.finished), ..Taps::default() };
+        let receiving = Taps {
+            received: take(&mut taps.received),
+            datagrams: take(&mut taps.datagrams),
+            finished: take(&mut taps.finished),
+            ..Taps::default()
+        };
         if rules.traffic != Traffic::ReceiveOnly {
             spawn(&conn, &progress, &events, move |conn, progress| send_input(conn, input, rules, taps, progress));
         }
@@ -372,7 +382,7 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progr
         tap(bytes);
     }
     loop {
-        let sent = conn.socket().send(bytes).map_err(|error| conn.error(Op::Send, error))?;
+        let sent = conn.send_some(bytes)?;
         progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
         progress.sent.begins();
         for tap in &mut taps.sent {
@@ -392,7 +402,15 @@ fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Taps, progress:
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     loop {
         progress.peer.begins();
-        match conn.recv(&mut block) {
+        let received = if is_stream {
+            conn.recv(&mut block)
+        } else {
+            conn.recv_datagram(&mut block).map(|datagram| {
+                taps.datagrams.iter_mut().for_each(|tap| tap(&datagram));
+                datagram.length
+            })
+        };
+        match received {
             Ok(0) if is_stream => {
                 taps.finished.into_iter().for_each(|tap| tap());
                 return output.flush().map_or_else(Event::OutputFailed, |()| Event::PeerFinished);

@@ -274,7 +274,10 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
 /// One conversation, from the connecting to the verdict.
 fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> Result<Status> {
     let begun = Instant::now();
-    let conn = Arc::new(connected(plan, output)?);
+    let mut conn = connected(plan, output)?;
+    // The threads of the relay may never let go of the connection.
+    let _own_path = conn.take_path();
+    let conn = Arc::new(conn);
     if plan.connects_only {
         verdict::tell_connected(&conn, begun.elapsed(), output)?;
         return Ok(Status::Done);
@@ -285,6 +288,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     let relay = Relay::new(conn.clone(), plan.rules);
     let stopper = relay.stopper();
     let mut taps = Taps::default();
+    shown::tell_datagrams(&mut taps, output);
     let track = recording.map(|recording| {
         let ends = stopper.clone();
         recording.ends_with(move || ends.fail_output(io::ErrorKind::Other.into()));

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::dial::Dial;
 use super::options::{self, Phase};
+use super::own_path::bind;
+use super::report::Report;
 use super::socket::Interest;
-use super::{Address, Cause, Clock, Conn, Error, Op, Result, Socket, Transport, UnixName, errno};
+use super::{Address, Cause, Clock, Conn, Error, Family, Op, OwnPath, Result, Socket, Transport, UnixName, errno};
 
 /// A connection to oneself is undone and dialled again: the kernel then chooses another port, unless the user chose it.
 const SELF_CONNECT_TRIES: u32 = 3;
@@ -25,6 +27,8 @@ pub(super) struct Flight {
     pub(super) until: Interest,
     /// Which try this is, counted by the self-connects that went before.
     tries: u32,
+    /// The path that we bound, if we did.
+    own_path: Option<OwnPath>,
 }
 
 /// What became of an attempt.
@@ -54,7 +58,7 @@ impl Dial<'_> {
     /// A datagram's connect asks nobody: only an answer says that somebody is there, and only an ICMP error that nobody is.
     fn ask(&self, address: &Address, begun: Instant, question: &[u8]) -> Progress {
         let socket = match self.open(address, begun) {
-            Ok(socket) => socket,
+            Ok((socket, _)) => socket,
             Err(error) => return Progress::Failed(error),
         };
         if let Err(error) = options::report_errors(&socket, address.family()) {
@@ -62,14 +66,16 @@ impl Dial<'_> {
         }
         let asked = connect_now(&socket, address).and_then(|()| socket.send(question));
         match asked {
-            Ok(_) => Progress::Undecided(Flight { socket, begun, until: Interest::Readable, tries: 1 }),
+            Ok(_) => Progress::Undecided(Flight { socket, begun, until: Interest::Readable, tries: 1, own_path: None }),
             Err(error) => Progress::Failed(self.error(Op::Connect, address, begun, error)),
         }
     }
 
     fn try_once(&self, address: &Address, begun: Instant, tries: u32) -> Progress {
         match self.open(address, begun) {
-            Ok(socket) => self.connect(Flight { socket, begun, until: Interest::Writable, tries }, address),
+            Ok((socket, own_path)) => {
+                self.connect(Flight { socket, begun, until: Interest::Writable, tries, own_path }, address)
+            }
             Err(error) => Progress::Failed(error),
         }
     }
@@ -94,7 +100,14 @@ impl Dial<'_> {
     pub(super) fn decide(&self, flight: Flight, address: &Address, is_ready: bool) -> Progress {
         match flight.socket.take_error() {
             // Silence may have a reason that the kernel was told but does not act on, such as a soft ICMP error.
-            Ok(Some(error)) | Err(error) => Progress::Failed(self.error(Op::Connect, address, flight.begun, error)),
+            Ok(Some(error)) | Err(error) => {
+                let error = self.error(Op::Connect, address, flight.begun, error);
+                let report = if self.transport == Transport::Udp { Report::next(&flight.socket) } else { None };
+                Progress::Failed(match report {
+                    Some(report) => error.told(report.to_string()),
+                    None => error,
+                })
+            }
             Ok(None) if is_ready => self.finish(flight, address),
             Ok(None) if flight.until == Interest::Readable => {
                 self.give_up(&flight, address, Cause::TimedOut(Clock::Reply))
@@ -108,17 +121,37 @@ impl Dial<'_> {
         Progress::Failed(Error::new(Op::Connect, self.describe(address), flight.begun.elapsed(), cause))
     }
 
+    /// A datagram socket for a group, by multicast or broadcast: whoever answers has an address of its own, and a socket that
+    /// is connected to the group's would not hear it.
+    pub fn gather(&self, group: &Address) -> Result<Conn> {
+        let begun = Instant::now();
+        let (socket, _) = self.open(group, begun)?;
+        let failed = |op, error| self.error(op, group, begun, error);
+        if self.own_address(group).is_none() {
+            // Without a port of its own it could not be told where it listens.
+            let unspecified: SocketAddr = match group.family() {
+                Family::V6 => ([0_u16; 8], 0).into(),
+                _ => ([0, 0, 0, 0], 0).into(),
+            };
+            socket.bind(&Address::Inet(unspecified)).map_err(|error| failed(Op::Bind, error))?;
+        }
+        let local = socket.local_address().map_err(|error| failed(Op::Bind, error))?;
+        self.options.apply(&socket, group.family(), self.transport, Phase::Connected)?;
+        Ok(Conn::new(socket, self.transport, local, group.clone()).for_group())
+    }
+
     /// The socket, ready to be connected.
-    fn open(&self, address: &Address, begun: Instant) -> Result<Socket> {
+    fn open(&self, address: &Address, begun: Instant) -> Result<(Socket, Option<OwnPath>)> {
         let family = address.family();
         let socket = Socket::new(family, self.transport, self.options.mptcp)
             .map_err(|error| self.error(Op::Socket, address, begun, error))?;
         self.options.apply(&socket, family, self.transport, Phase::BeforeBind)?;
+        let mut own_path = None;
         if let Some(own) = self.own_address(address) {
-            socket.bind(&own).map_err(|error| self.error(Op::Bind, &own, begun, error))?;
+            own_path = bind(&socket, &own, self.transport).map_err(|error| self.error(Op::Bind, &own, begun, error))?;
         }
         self.options.apply(&socket, family, self.transport, Phase::BeforeConnect)?;
-        Ok(socket)
+        Ok((socket, own_path))
     }
 
     /// What to bind before connecting: only what was asked for, and a name that a unix datagram's answer can be sent to.
@@ -143,7 +176,7 @@ impl Dial<'_> {
 
     /// A connected socket becomes a connection, unless TCP joined it to itself.
     fn finish(&self, flight: Flight, address: &Address) -> Progress {
-        let Flight { socket, begun, tries, .. } = flight;
+        let Flight { socket, begun, tries, own_path, .. } = flight;
         let local = match socket.local_address() {
             Ok(local) => local,
             Err(error) => return Progress::Failed(self.error(Op::Connect, address, begun, error)),
@@ -159,7 +192,10 @@ impl Dial<'_> {
             return Progress::Failed(Error::new(Op::Connect, target, begun.elapsed(), Cause::SelfConnect));
         }
         match self.options.apply(&socket, address.family(), self.transport, Phase::Connected) {
-            Ok(()) => Progress::Connected(Conn::new(socket, self.transport, local, address.clone()), begun.elapsed()),
+            Ok(()) => {
+                let conn = Conn::new(socket, self.transport, local, address.clone()).with_path(own_path);
+                Progress::Connected(conn, begun.elapsed())
+            }
             Err(error) => Progress::Failed(error),
         }
     }

@@ -204,10 +204,14 @@ impl Error {
         Error::new(op, target, elapsed, Cause::TimedOut(clock))
     }
 
-    /// The same error with its aftermath.
+    /// The same error with its aftermath, behind what else is known.
     #[must_use]
     pub fn told(self, aftermath: impl Into<Box<str>>) -> Error {
-        Error { aftermath: Some(aftermath.into()), ..self }
+        let aftermath = match &self.aftermath {
+            Some(before) => format!("{before}; {}", aftermath.into()).into(),
+            None => aftermath.into(),
+        };
+        Error { aftermath: Some(aftermath), ..self }
     }
 
     /// The number that `connect_ex` would give: the errno, ETIMEDOUT for our own clocks, none for a failed lookup.
@@ -299,6 +303,12 @@ impl Error {
             (Op::Bind, Kind::AddressInUse) if !self.is_unix() => Some("-p 0 takes any free port"),
             (Op::Bind, Kind::Permission) if self.port().is_some_and(|port| port < 1024) => {
                 Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            // A firewall says EPERM.
+            (Op::Connect | Op::Send, Kind::Prohibited | Kind::Permission)
+                if self.errname() == "EACCES" && self.target.ends_with("(udp)") =>
+            {
+                Some("a broadcast address needs --broadcast")
             }
             (Op::Bind, Kind::AddressNotAvailable) => Some("only an address of this machine can be bound"),
             // What the attempts said before is better than a guess.

@@ -12,8 +12,10 @@
 //! | `watch`    | many connecting sockets, waited for at once |
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
 //! | `inherited` | sockets and descriptors that another process hands over |
+//! | `own_path` | a unix socket's path that is ours: taken, and removed |
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
 //! | `datagram` | the same for datagrams |
+//! | `report`   | what the network says of a datagram that did not arrive |
 //! | `ready`    | sockets on serve's event loop |
 //! | `proxy`    | SOCKS and CONNECT: a connection that somebody else makes |
 //! | `proxy_protocol` | the PROXY protocol's header, out and in |
@@ -36,9 +38,11 @@ pub mod inherited;
 pub mod interface;
 pub mod listen;
 pub mod options;
+pub mod own_path;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod ready;
+pub mod report;
 pub mod resolve;
 pub mod socket;
 pub mod stream;
@@ -54,6 +58,7 @@ pub use endpoint::{Address, Endpoint, Role, UnixName};
 pub use error::{Cause, Clock, Error, Kind, Op, Result};
 pub use listen::{Listener, listen};
 pub use options::Options;
+pub use own_path::OwnPath;
 pub use proxy::Proxy;
 pub use ready::Driven;
 pub use resolve::{Query, Resolved, resolve};

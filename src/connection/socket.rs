@@ -9,6 +9,8 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::MsgHdrMut;
 use socket2::{Domain, MaybeUninitSlice, Protocol, SockAddr, Type};
 
 use super::trace::{self, Returned, quoted};
@@ -179,6 +181,28 @@ impl Socket {
                 uninterrupted(|| self.raw().recv_from_vectored(&mut [MaybeUninitSlice::new(sys::as_uninit(buffer))]))?;
             Ok(Datagram { length, truncated: flags.is_truncated(), from: Address::from_socket2(&from) })
         })
+    }
+
+    /// recvmsg(2) with `MSG_ERRQUEUE`: the control messages of the next report in the error queue.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn error_report(&self) -> io::Result<Vec<u8>> {
+        // The kernel's own is 64 bytes; others may come with it.
+        let mut control = [0; 256];
+        let id = self.id();
+        trace::call(
+            "recvmsg",
+            |_| format!("{id}, MSG_ERRQUEUE"),
+            || {
+                // The datagram that it is about comes with it, and nobody asked for that.
+                let mut lost = [];
+                let mut buffers = [MaybeUninitSlice::new(sys::as_uninit(&mut lost))];
+                let mut message =
+                    MsgHdrMut::new().with_buffers(&mut buffers).with_control(sys::as_uninit(&mut control));
+                uninterrupted(|| self.raw().recvmsg(&mut message, libc::MSG_ERRQUEUE))?;
+                Ok((0_usize, message.control_len()))
+            },
+        )
+        .map(|(_, length)| control[..length].to_vec())
     }
 
     /// sendto(2): one datagram to `address`.

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::error::kind_of;
 use super::options::Effective;
-use super::socket::{Interest, wait_any};
+use super::report::Report;
+use super::socket::{Datagram, Interest, wait_any};
 use super::sys::TcpInfo;
-use super::{Address, Clock, Error, Kind, Op, Result, Socket, Transport, options};
+use super::{Address, Clock, Error, Kind, Op, OwnPath, Result, Socket, Transport, options};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub struct Conn {
     reply_timeout: OnceLock<Duration>,
     /// None without a proxy.
     beyond: Option<Box<Beyond>>,
+    /// The path that we bound, if we did.
+    own_path: Option<Box<OwnPath>>,
+    /// Whether its peer is a group: then it is not connected, sends there, and hears whoever answers.
+    has_group: bool,
 }
 
 /// What a proxy, which is the peer then, has connected us to.
@@ -39,7 +44,32 @@ pub struct Beyond {
 
 impl Conn {
     pub(super) fn new(socket: Socket, transport: Transport, local: Address, peer: Address) -> Conn {
-        Conn { socket, transport, local, peer, opened: Instant::now(), reply_timeout: OnceLock::new(), beyond: None }
+        Conn {
+            socket,
+            transport,
+            local,
+            peer,
+            opened: Instant::now(),
+            reply_timeout: OnceLock::new(),
+            beyond: None,
+            own_path: None,
+            has_group: false,
+        }
+    }
+
+    /// The same, which has this path.
+    pub(super) fn with_path(self, own_path: Option<OwnPath>) -> Conn {
+        Conn { own_path: own_path.map(Box::new), ..self }
+    }
+
+    /// The same, with a group for its peer: the socket is not connected.
+    pub(super) fn for_group(self) -> Conn {
+        Conn { has_group: true, ..self }
+    }
+
+    /// Its own path, which goes with what is given back: for whoever ends before all threads let go of the connection.
+    pub fn take_path(&mut self) -> Option<Box<OwnPath>> {
+        self.own_path.take()
     }
 
     /// Our end.
@@ -94,6 +124,26 @@ impl Conn {
         self.socket.recv(buffer).map_err(|error| self.receive_error(error))
     }
 
+    /// recvfrom(2), waiting: a datagram, who sent it, and whether it was cut off.
+    pub fn recv_datagram(&self, buffer: &mut [u8]) -> Result<Datagram> {
+        self.socket.recv_from(buffer).map_err(|error| self.receive_error(error))
+    }
+
+    /// send(2) once, or sendto(2) if the peer is a group: how many bytes the system took.
+    pub fn send_some(&self, bytes: &[u8]) -> Result<usize> {
+        let sent = if self.has_group { self.socket.send_to(bytes, &self.peer) } else { self.socket.send(bytes) };
+        sent.map_err(|error| self.error(Op::Send, error))
+    }
+
+    /// From now on a datagram that did not arrive is an error of a later call, which names who said so, on systems that tell.
+    pub fn hear_of_losses(&self) -> Result<()> {
+        if self.transport != Transport::Udp || self.has_group {
+            return Ok(());
+        }
+        let heard = options::report_errors(&self.socket, self.peer.family());
+        heard.map_err(|error| self.error(Op::SetOption("error reports".to_owned()), error))
+    }
+
     /// recv(2), not waiting: none if there is nothing yet.
     #[inline]
     pub fn try_recv(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
@@ -127,8 +177,7 @@ impl Conn {
     /// send(2), called until the system has taken every byte of a stream, or the one datagram.
     pub fn send_all(&self, mut bytes: &[u8]) -> Result<()> {
         loop {
-            let sent = self.socket.send(bytes).map_err(|error| self.error(Op::Send, error))?;
-            bytes = &bytes[sent..];
+            bytes = &bytes[self.send_some(bytes)?..];
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -195,7 +244,13 @@ impl Conn {
 
     /// A system error, dressed with the operation, the peer and the connection's age.
     pub fn error(&self, op: Op, source: io::Error) -> Error {
-        Error::system(op, self, self.age(), source)
+        let error = Error::system(op, self, self.age(), source);
+        // What the network said of a datagram is beside the errno that it became.
+        let report = if self.transport == Transport::Udp { Report::next(&self.socket) } else { None };
+        match report {
+            Some(report) => error.told(report.to_string()),
+            None => error,
+        }
     }
 }
 

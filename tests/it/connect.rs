@@ -129,20 +129,6 @@ fn a_refusal_is_said_with_its_errno_and_no_hint() {
     }
 }
 
-/// Winsock calls it a reset, and Wine does not tell.
-#[cfg(unix)]
-#[test]
-fn a_datagram_that_nobody_takes_is_refused() {
-    Run::sockkit("connect -u 127.0.0.1:1")
-        .stdin("hello")
-        .stderr(
-            "sockkit: receive 127.0.0.1:1 (udp) failed after TIME: Connection refused (ECONNREFUSED, 111); 0 bytes \
-             received, 5 sent\n",
-        )
-        .code(1)
-        .check();
-}
-
 #[cfg(unix)]
 #[test]
 fn a_unix_path_without_a_server_is_refused() {

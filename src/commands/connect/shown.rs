@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 
+use crate::connection::socket::Datagram;
 use crate::output::{Output, hex_dump};
 use crate::relay::{Tap, Taps};
 
@@ -24,6 +25,18 @@ pub fn dump(taps: &mut Taps, output: Output) {
     };
     taps.sending.push(shows('>'));
     taps.received.push(shows('<'));
+}
+
+/// Tells of each datagram that comes: what is cut off in any case, the others with `-v`.
+pub fn tell_datagrams(taps: &mut Taps, output: Output) {
+    taps.datagrams.push(Box::new(move |datagram| {
+        let Datagram { length, truncated, from } = datagram;
+        if *truncated {
+            output.note(format_args!("datagram from {from}: {length} bytes, cut off"));
+        } else {
+            output.detail(format_args!("datagram from {from}: {length} bytes"));
+        }
+    }));
 }
 
 /// Moves a bar: with a length by what is sent of it, else by what goes either way.

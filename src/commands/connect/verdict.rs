@@ -226,7 +226,9 @@ pub fn judge(outcome: Outcome, conn: &Conn, file: &SavedFile) -> Result<Status> 
     let Outcome { received_bytes, sent_bytes, .. } = outcome;
     let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
     let went = format!("{received_bytes} bytes received, {sent_bytes} sent{lost}");
-    let failed = |error: Error| Err(if error.aftermath.is_some() { error } else { error.told(went) });
+    // A script has told what came already.
+    let is_told = |error: &Error| error.kind() == Kind::Misbehaved && error.aftermath.is_some();
+    let failed = |error: Error| Err(if is_told(&error) { error } else { error.told(went) });
     match outcome.ended {
         Ended::PeerFinished | Ended::PeerSilent | Ended::Sent | Ended::EndsFinished => Ok(Status::Done),
         Ended::Stopped(signal) => Ok(Status::Signal(signal)),

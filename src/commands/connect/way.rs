@@ -95,12 +95,23 @@ fn way_out(plan: &Plan) -> Dial<'_> {
 
 fn straight(plan: &Plan, output: Output) -> Result<Conn> {
     let resolved = resolve(&plan.endpoint, &plan.query)?;
+    if let Some(group) = resolved.addresses.iter().find(|address| is_group(address, plan)) {
+        return Ok(way_out(plan).gather(group)?);
+    }
     let Dialed { conn, attempts } = dial(&resolved.addresses, &way_out(plan)).map_err(|failed| {
         tell_attempts(&failed.attempts, output);
         failed.into_error()
     })?;
     tell_attempts(&attempts, output);
+    conn.hear_of_losses()?;
     Ok(conn)
+}
+
+/// Whether many may hear what is sent there. Which addresses are a network's broadcast only the network knows: they are those
+/// that broadcasts are allowed for.
+fn is_group(address: &Address, plan: &Plan) -> bool {
+    let Some(ip) = address.ip().filter(|_| plan.query.transport == Transport::Udp) else { return false };
+    ip.is_multicast() || (ip.is_ipv4() && plan.options.broadcast == Some(true))
 }
 
 fn through(proxy: &Proxy, plan: &Plan, output: Output) -> Result<Conn> {

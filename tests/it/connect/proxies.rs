@@ -5,7 +5,9 @@ use std::net::Shutdown;
 
 use serde_json::Value;
 
-use crate::harness::{Finished, Peer, Place, Run, Running, Server, mask, read_exactly, read_to_end};
+#[cfg(target_os = "linux")]
+use crate::harness::{Finished, Running, Server};
+use crate::harness::{Peer, Place, Run, mask, read_exactly, read_to_end};
 
 /// What is expected of the client, and what is answered: one line of a talk.
 type Line = (&'static [u8], &'static [u8]);
@@ -340,6 +342,7 @@ fn the_proxy_protocols_header_goes_ahead() {
 }
 
 /// An answer is waited for while stdin is open: most proxies end both directions when one ends.
+#[cfg(target_os = "linux")]
 #[track_caller]
 fn echo_through(words: &str) -> Option<Finished> {
     let mut client = Running::sockkit(&format!("connect {words}"));

@@ -36,9 +36,12 @@ mod linux {
 
     #[test]
     fn a_closed_port_is_refused() {
-        for (target, shown) in [("127.0.0.1:1", "udp:127.0.0.1:1"), ("[::1]:1", "udp:[::1]:1")] {
+        for (target, from) in
+            [("127.0.0.1:1", "ICMP port unreachable from 127.0.0.1"), ("[::1]:1", "ICMPv6 port unreachable from ::1")]
+        {
+            let reason = format!("Connection refused (ECONNREFUSED, 111); {from}");
             Run::sockkit(&format!("probe -u {target}"))
-                .stdout(&format!("{shown} refused after TIME: Connection refused (ECONNREFUSED, 111)\n"))
+                .stdout(&format!("udp:{target} refused after TIME: {reason}\n"))
                 .code(111)
                 .check();
         }
@@ -64,12 +67,12 @@ mod linux {
         let reject = "ip link set lo up; for rule in 81:host-unreachable 82:net-unreachable 83:admin-prohibited; do \
                       iptables -A INPUT -p udp --dport ${rule%:*} -j REJECT --reject-with icmp-${rule#*:}; done";
         for (port, verdict, code) in [
-            (81, "unreachable after TIME: No route to host (EHOSTUNREACH, 113)", 113),
-            (82, "unreachable after TIME: Network is unreachable (ENETUNREACH, 101)", 101),
-            (83, "unreachable after TIME: No route to host (EHOSTUNREACH, 113)", 113),
+            (81, "No route to host (EHOSTUNREACH, 113); ICMP host unreachable", 113),
+            (82, "Network is unreachable (ENETUNREACH, 101); ICMP network unreachable", 101),
+            (83, "No route to host (EHOSTUNREACH, 113); ICMP administratively prohibited", 113),
         ] {
             unshared("-rn", reject, &format!("probe udp:127.0.0.1:{port}"))
-                .stdout(&format!("udp:127.0.0.1:{port} {verdict}\n"))
+                .stdout(&format!("udp:127.0.0.1:{port} unreachable after TIME: {verdict} from 127.0.0.1\n"))
                 .code(code)
                 .check();
         }
