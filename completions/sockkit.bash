@@ -1849,7 +1849,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__serve)
-            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -j -v -h --port --bind --mode --once --grace --backlog --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --replay-match --replay-speed --replay-loop --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -j -v -h --port --bind --mode --once --grace --backlog --proxy-protocol --expect --metrics --summary --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --replay-match --replay-speed --replay-loop --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --numeric --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1893,6 +1893,32 @@ _sockkit() {
                     ;;
                 --backlog)
                     COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --expect)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -W "text json none" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2437,7 +2463,7 @@ _sockkit_with_hints() {
         return
     fi
     case "$previous" in
-        --bind|--exclude|--source|-s)
+        --bind|--exclude|--metrics|--source|-s)
             COMPREPLY=($(compgen -A hostname -- "$current"))
             return
             ;;

@@ -43,6 +43,11 @@ banner=\t'the same, then echo'
 replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l expect -d 'Compare what comes with a file; when anything differs, the status is 5' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l metrics -d 'Serve the counts to Prometheus: GET /metrics at [HOST:]PORT [default host: loopback]' -r -f -a "(__fish_print_hostnames)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l summary -d 'How the summary is told on stderr [default: text, none with --json or --quiet]' -r -f -a "text\t'In a sentence'
+json\t'As the JSON event'
+none\t'Not at all'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ready-file -d 'Write the port to a file as soon as the server listens' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l ready-fd -d 'Write the same to an inherited descriptor, and close it' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l then -d 'Run a shell\'s COMMAND once the server listens, and end with it, with its status' -r -f
@@ -146,6 +151,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-inte
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l proxy-protocol -d 'Each connection begins with a header of the PROXY protocol, version 1 or 2'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-strict -d 'End when the record cannot be written [status: 4]'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l force -d 'Replace the record\'s FILE if it is there'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-loop -d 'When every connection of the record has been played, begin again with the first, not with the last'

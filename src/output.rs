@@ -85,6 +85,11 @@ impl Output {
         }
     }
 
+    /// A line on stderr that was asked for by name, however little else is said.
+    pub fn diagnostic(&self, message: impl Display) {
+        self.diagnose(format_args!("{message}"));
+    }
+
     /// What was asked for with `-v`.
     pub fn detail(&self, message: impl Display) {
         if self.verbosity >= Verbosity::Verbose {

@@ -10,13 +10,16 @@ mod embedded;
 mod ending;
 mod engine;
 mod events;
+mod expected;
 mod faults;
 mod faulty;
 mod inetd;
 mod life;
 mod limits;
+mod metrics;
 mod mode;
 mod parting;
+mod proxied;
 mod readiness;
 mod recorded;
 mod replay;
@@ -24,6 +27,7 @@ mod service;
 mod stream;
 mod teller;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +49,8 @@ use crate::units::parse_duration;
 use access::{Access, AccessArgs};
 use companion::{Companion, Reach, ThenArgs};
 use engine::{Ending, Settings, Wish};
+use events::{Events, SummaryForm};
+use expected::Expected;
 use faults::Faults;
 use limits::LimitArgs;
 use mode::ModeParser;
@@ -90,6 +96,26 @@ pub struct Args {
     /// The system caps it: at net.core.somaxconn on Linux.
     #[arg(long, value_name = "N", default_value_t = listen::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
     pub backlog: i32,
+    /// Each connection begins with a header of the PROXY protocol, version 1 or 2
+    ///
+    /// It must come within 3 seconds, and is never guessed: a connection without one is reset. --allow and --deny are about
+    /// the proxy, not about whom it speaks for.
+    #[arg(long)]
+    pub proxy_protocol: bool,
+    /// Compare what comes with a file; when anything differs, the status is 5
+    ///
+    /// Each connection must send exactly the file, and so must each datagram. The first differing offset is told; what came
+    /// is served all the same.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub expect: Option<PathBuf>,
+    /// Serve the counts to Prometheus: GET /metrics at [HOST:]PORT [default host: loopback]
+    #[arg(long, value_name = "ENDPOINT", value_hint = ValueHint::Hostname)]
+    pub metrics: Option<String>,
+    /// How the summary is told on stderr [default: text, none with --json or --quiet]
+    ///
+    /// `json` is the line that ends the events of --json.
+    #[arg(long, value_name = "FORM")]
+    pub summary: Option<SummaryForm>,
     /// Who is told that it listens.
     #[command(flatten)]
     pub ready: ReadyArgs,
@@ -159,6 +185,7 @@ struct Plan {
     query: Query,
     options: Options,
     settings: Settings,
+    metrics: Option<Endpoint>,
     backlog: i32,
 }
 
@@ -197,6 +224,10 @@ impl Plan {
             return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())).into());
         }
         args.record.check(transport)?;
+        if args.proxy_protocol && !transport.is_stream() {
+            let why = "--proxy-protocol has no meaning for datagrams: the header begins a stream";
+            return Err(UsageError(why.to_owned()).into());
+        }
         let faults = faults(args, transport, &mut options)?;
         Ok(Plan {
             endpoint,
@@ -211,7 +242,11 @@ impl Plan {
                 access: Arc::new(Access::new(args.access.clone())?),
                 readiness: Arc::default(),
                 faults,
+                has_proxy_header: args.proxy_protocol,
+                expected: args.expect.as_ref().map(Expected::read).transpose()?,
+                metrics: Vec::new(),
             },
+            metrics: args.metrics.as_deref().map(metrics_endpoint).transpose()?,
             backlog: args.backlog,
         })
     }
@@ -285,7 +320,7 @@ fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
 
 /// The listeners: those that were handed over, or new ones.
 fn listeners(plan: &Plan, handed: Vec<Handed>, output: Output) -> Result<Vec<Listener>> {
-    let Plan { endpoint, query, options, settings, backlog } = plan;
+    let Plan { endpoint, query, options, settings, backlog, .. } = plan;
     let guard = |addresses: &[Address]| {
         let is_dangerous = settings.service.needs_allow(query.transport.is_stream());
         if is_dangerous { settings.access.guard(settings.service.word(), addresses) } else { Ok(()) }
@@ -302,6 +337,22 @@ fn listeners(plan: &Plan, handed: Vec<Handed>, output: Output) -> Result<Vec<Lis
     let resolved = resolve(endpoint, query)?;
     guard(&resolved.addresses)?;
     Ok(listen(&resolved.addresses, query.transport, options, *backlog)?)
+}
+
+/// Where the metrics are served, if anywhere: a port of their own, so that who is served cannot read them by chance.
+fn metrics_endpoint(typed: &str) -> Result<Endpoint, UsageError> {
+    Endpoint::parse(&[typed], Role::Listen, false).map_err(|why| UsageError(format!("--metrics {typed}: {why}")))
+}
+
+fn metrics_listeners(plan: &Plan) -> Result<Vec<Listener>> {
+    let Some(endpoint) = &plan.metrics else { return Ok(Vec::new()) };
+    let transport = TransportArgs::default().to(endpoint);
+    let mut options = Options::default();
+    if transport == Transport::Tcp && !cfg!(windows) {
+        options.reuse_address = Some(true);
+    }
+    let resolved = resolve(endpoint, &Query { transport, ..plan.query })?;
+    Ok(listen(&resolved.addresses, transport, &options, plan.backlog)?)
 }
 
 /// Runs `serve`.
@@ -329,7 +380,8 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     args.record.around(seed, output, |recording| {
         plan.settings.recorder = recording.map(|recording| recording.recorder().clone());
         let listeners = listeners(&plan, handed, output)?;
-        carry_out(plan, listeners, readiness, &args.then, recording, output)
+        plan.settings.metrics = metrics_listeners(&plan)?;
+        carry_out(plan, listeners, readiness, args, recording, output)
     })
 }
 
@@ -338,7 +390,7 @@ fn carry_out(
     mut plan: Plan,
     listeners: Vec<Listener>,
     mut readiness: Readiness,
-    then: &ThenArgs,
+    args: &Args,
     recording: Option<&Recording>,
     output: Output,
 ) -> Result<Status> {
@@ -350,17 +402,18 @@ fn carry_out(
     }
     let reach = Reach::default();
     hear_signals(wish.clone(), reach.clone()).context("listen for signals")?;
-    let events = events::Events::new(output);
+    let events = Events::new(output, args.summary);
     for listener in &listeners {
         events.listening(listener, &plan.settings.service)?;
         output.detail(format_args!("{}: {}", listener.local(), listener.effective_options()));
     }
+    plan.settings.metrics.iter().try_for_each(|listener| events.metrics(listener))?;
     if let Some(seed) = plan.settings.faults.as_ref().and_then(|faults| faults.drawn_seed()) {
         output.note(format_args!("faults are drawn with seed {seed}: repeat with --seed {seed}"));
     }
     readiness.tell(&listeners)?;
     plan.settings.readiness = Arc::new(readiness);
-    let companion = match &then.then {
+    let companion = match &args.then.then {
         Some(command) => {
             let ended = move || {
                 // The server may have ended meanwhile.
@@ -377,8 +430,10 @@ fn carry_out(
     let served = engine::serve(listeners, plan.settings, events, wishes);
     let status = companion.map(Companion::finish);
     let (_summary, ending) = served?;
-    match (status, ending) {
-        (Some(status), _) => status,
+    match (status.transpose()?, ending) {
+        // Both have to be content.
+        (Some(Status::Program(0)) | None, Ending::Unexpected) => Ok(Status::CheckFailed),
+        (Some(status), _) => Ok(status),
         (None, Ending::Done) if service.differs() => Ok(Status::CheckFailed),
         (None, Ending::Done) => Ok(Status::Done),
         (None, Ending::Vacant(error)) => Err((*error).into()),

@@ -108,7 +108,7 @@ impl Listener {
             (_, true) => Transport::Tcp,
             (_, false) => Transport::Udp,
         };
-        if transport.is_stream() && !socket.raw().is_listener()? {
+        if transport.is_stream() && !rustix::net::sockopt::socket_acceptconn(socket.raw())? {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the socket is connected, or was never told to listen",

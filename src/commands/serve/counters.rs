@@ -54,7 +54,7 @@ pub struct Counters {
     pub connections: Counter,
     /// The most that were open at one time.
     pub connections_peak: Counter,
-    /// Those that the peer reset, or that failed otherwise.
+    /// Those that the peer reset, or that failed otherwise; among them those without a PROXY header where one must come.
     pub connections_failed: Counter,
     /// Those that were reset when the grace period ended.
     pub connections_cut: Counter,
@@ -62,6 +62,8 @@ pub struct Counters {
     pub connections_timed_out: Counter,
     /// Those that were not let in, and are not among the connections.
     pub connections_refused: Counter,
+    /// Connections and datagrams that brought something else than was expected.
+    pub unexpected: Counter,
     /// Accepts that failed for want of descriptors or memory.
     pub accepts_failed: Counter,
     /// Datagrams received.
@@ -83,7 +85,7 @@ impl Counters {
         self.received_bytes.add(traffic.received_bytes);
         self.sent_bytes.add(traffic.sent_bytes);
         match how {
-            How::Failed(_) => self.connections_failed.add(1),
+            How::Failed(_) | How::BadHeader(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
             How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) | How::Reset => 0,
@@ -99,6 +101,7 @@ impl Counters {
             connections_cut: self.connections_cut.get(),
             connections_timed_out: self.connections_timed_out.get(),
             connections_refused: self.connections_refused.get(),
+            unexpected: self.unexpected.get(),
             accepts_failed: self.accepts_failed.get(),
             datagrams: self.datagrams.get(),
             datagrams_unanswered: self.datagrams_unanswered.get(),
@@ -124,6 +127,7 @@ pub struct Summary {
     pub connections_cut: u64,
     pub connections_timed_out: u64,
     pub connections_refused: u64,
+    pub unexpected: u64,
     pub accepts_failed: u64,
     pub datagrams: u64,
     pub datagrams_unanswered: u64,

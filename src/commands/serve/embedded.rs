@@ -46,6 +46,9 @@ impl Embedded {
             readiness: Arc::default(),
             recorder: None,
             faults: None,
+            has_proxy_header: false,
+            expected: None,
+            metrics: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.

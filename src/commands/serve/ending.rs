@@ -18,6 +18,8 @@ pub enum How {
     TimedOut,
     /// Ours first: as many bytes had come as may.
     Full,
+    /// Reset by us: no PROXY header came, for this reason.
+    BadHeader(String),
     /// Reset by us: its time to finish was over.
     Cut,
     /// By a fault rule, in this way.
@@ -52,6 +54,7 @@ impl How {
             How::Stopped => "stopped",
             How::TimedOut => "timed_out",
             How::Full => "max_bytes",
+            How::BadHeader(_) => "bad_header",
             How::Cut => "cut",
             How::Fault(EndingKind::Reset) => "reset_by_rule",
             How::Fault(_) => "closed_by_rule",

@@ -20,6 +20,7 @@ mod drain;
 mod workers;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,14 +28,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::access::Access;
 use super::counters::{Counters, Summary};
 use super::events::Events;
+use super::expected::Expected;
 use super::faults::Faults;
 use super::life::Life;
 use super::limits::Limits;
+use super::metrics;
 use super::readiness::Readiness;
 use super::recorded::Peers;
 use super::service::Service;
@@ -45,7 +48,7 @@ use door::Closed;
 use workers::{Workers, single_threaded};
 
 /// What is served, and for how long.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// What is done with those who come.
     pub service: Service,
@@ -63,6 +66,12 @@ pub struct Settings {
     pub readiness: Arc<Readiness>,
     /// Faults on purpose; none costs nothing.
     pub faults: Option<Arc<Faults>>,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub has_proxy_header: bool,
+    /// What must come, if that is checked.
+    pub expected: Option<Expected>,
+    /// Where the metrics are served.
+    pub metrics: Vec<Listener>,
 }
 
 /// What somebody wants of a running server.
@@ -89,6 +98,11 @@ impl Wish {
     }
 }
 
+/// Scrapes at one time: a collector has one under way, and a person looks beside it.
+const SCRAPERS_MAX: usize = 16;
+/// A pause after a scraper could not be accepted.
+const SCRAPER_PAUSE: Duration = Duration::from_millis(100);
+
 /// SIGHUP's number, the same on every system.
 const HANGUP: u8 = 1;
 
@@ -102,6 +116,8 @@ pub enum Ending {
     Done,
     /// Nobody came.
     Vacant(Box<Error>),
+    /// What came, or that nothing did, was not what was expected.
+    Unexpected,
     /// A second signal cut it short.
     Insisted(u8),
 }
@@ -136,7 +152,7 @@ struct Server {
 /// Serves until told to stop, then drains.
 pub fn serve(
     listeners: Vec<Listener>,
-    settings: Settings,
+    mut settings: Settings,
     mut events: Events,
     wishes: Wishes,
 ) -> Result<(Summary, Ending)> {
@@ -151,6 +167,7 @@ pub fn serve(
     };
     events.begin(stdout_failed).context("start the thread that tells")?;
     let is_stream = listeners.iter().all(|listener| listener.transport().is_stream());
+    let metrics = std::mem::take(&mut settings.metrics);
     let server = Arc::new(Server {
         peers: settings.recorder.clone().filter(|_| !is_stream).map(Peers::new),
         settings,
@@ -167,18 +184,22 @@ pub fn serve(
         finished,
         failure,
     });
-    let ended = runtime.block_on(server.run(listeners, &workers, wishes));
+    let ended = runtime.block_on(server.run(listeners, metrics, &workers, wishes));
     if let Some(peers) = &server.peers {
         peers.finish();
     }
+    let is_as_expected = server.is_as_expected();
     if ended.is_ok() && lock(&server.failure).is_none() {
-        server.report();
+        server.report(true);
     }
     server.events.finish();
     if let Some(failure) = lock(&server.failure).take() {
         return Err(failure.into());
     }
-    Ok((server.summary(), ended?))
+    match ended? {
+        Ending::Done if !is_as_expected => Ok((server.summary(), Ending::Unexpected)),
+        ending => Ok((server.summary(), ending)),
+    }
 }
 
 /// A poisoned lock means that a thread panicked while it held it; what is inside is still good.
@@ -190,10 +211,14 @@ impl Server {
     async fn run(
         self: &Arc<Server>,
         listeners: Vec<Listener>,
+        metrics: Vec<Listener>,
         workers: &Workers,
         mut wishes: Wishes,
     ) -> Result<Ending> {
         let listeners = listeners.into_iter().map(Driven::new).collect::<io::Result<Vec<_>>>()?;
+        for listener in metrics {
+            tokio::spawn(self.clone().tell_metrics(Driven::new(listener)?));
+        }
         if !self.is_stream {
             return Ok(self.answer_until(listeners, &mut wishes).await);
         }
@@ -203,6 +228,7 @@ impl Server {
             self.accept_what_is_queued(&listeners, workers);
         }
         drop(listeners);
+        self.settings.readiness.retire();
         let ending = self.drain(!matches!(closed, Closed::Enough), &mut wishes).await;
         Ok(match (closed, ending) {
             (Closed::Vacant(waited), Ending::Done) => self.vacant(waited),
@@ -267,7 +293,7 @@ impl Server {
                 Wish::Reload if self.has_files() => self.reload(),
                 // With nothing to read again, a hangup is what it is to every program: the end.
                 Wish::Reload => return Some(HANGUP),
-                Wish::Report => self.report(),
+                Wish::Report => self.report(false),
             }
         }
     }
@@ -287,6 +313,38 @@ impl Server {
         }
     }
 
+    /// Whether all that came was what was expected. That nobody came is not.
+    fn is_as_expected(&self) -> bool {
+        if self.settings.expected.is_none() {
+            return true;
+        }
+        let has_come = self.counters.connections.get() + self.counters.datagrams.get() > 0;
+        if !has_come {
+            self.events.nothing_came();
+        }
+        has_come && self.counters.unexpected.get() == 0
+    }
+
+    /// Answers those who want the metrics, until the end.
+    async fn tell_metrics(self: Arc<Server>, listener: Driven<Listener>) {
+        let room = Arc::new(Semaphore::new(SCRAPERS_MAX));
+        loop {
+            let Ok((socket, peer)) = poll_fn(|context| listener.poll_accept(context)).await else {
+                // For want of descriptors, most likely: one may be back soon.
+                tokio::time::sleep(SCRAPER_PAUSE).await;
+                continue;
+            };
+            let conn = listener.get().connection(socket, peer);
+            let (Ok(conn), Ok(place)) = (conn, room.clone().try_acquire_owned()) else { continue };
+            let server = self.clone();
+            tokio::spawn(async move {
+                let text = || metrics::text(&server.summary(), *server.open.borrow(), server.begun.elapsed());
+                metrics::answer(conn, text).await;
+                drop(place);
+            });
+        }
+    }
+
     fn summary(&self) -> Summary {
         let open: Vec<Arc<Life>> = lock(&self.live).values().cloned().collect();
         let mut summary = self.counters.summary(open.iter().map(|life| life.traffic()));
@@ -294,8 +352,8 @@ impl Server {
         summary
     }
 
-    fn report(&self) {
+    fn report(&self, is_last: bool) {
         let faults = self.settings.faults.as_deref();
-        self.events.summary(&self.summary(), faults, self.is_stream, self.begun.elapsed());
+        self.events.summary(&self.summary(), faults, self.is_stream, self.begun.elapsed(), is_last);
     }
 }

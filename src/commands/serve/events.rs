@@ -7,14 +7,17 @@
 use std::io;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::access::Refusal;
 use super::counters::{Summary, Traffic};
 use super::ending::How;
+use super::expected::Difference;
 use super::faults::{Count as FaultCount, Faults};
 use super::service::Service;
 use super::teller::{Line, Teller};
+use crate::connection::proxy_protocol::Header;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Conn, Error, Listener, TcpInfo};
 use crate::fault::lane::EndingKind;
@@ -35,6 +38,19 @@ pub struct Events {
     output: Option<Output>,
     /// Once serving has begun.
     teller: Option<Teller>,
+    /// How the summary is told on stderr, if that was asked for.
+    form: Option<SummaryForm>,
+}
+
+/// How the summary is told on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SummaryForm {
+    /// In a sentence.
+    Text,
+    /// As the JSON event.
+    Json,
+    /// Not at all.
+    None,
 }
 
 #[derive(Serialize)]
@@ -108,6 +124,28 @@ struct Refused {
 }
 
 #[derive(Serialize)]
+struct Proxied {
+    connection: u64,
+    peer: String,
+    source: Option<String>,
+    destination: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Unexpected {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<u64>,
+    peer: String,
+    offset: u64,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct Metrics {
+    address: String,
+}
+
+#[derive(Serialize)]
 struct Full {
     connections: u64,
 }
@@ -131,13 +169,13 @@ struct LeftOut {
 
 impl Events {
     /// Events on stdout, failures on stderr.
-    pub fn new(output: Output) -> Events {
-        Events { output: Some(output), teller: None }
+    pub fn new(output: Output, form: Option<SummaryForm>) -> Events {
+        Events { output: Some(output), teller: None, form }
     }
 
     /// No events.
     pub fn none() -> Events {
-        Events { output: None, teller: None }
+        Events { output: None, teller: None, form: None }
     }
 
     /// Serving begins. From now on nothing waits for a reader; `failed` hears when stdout cannot be written.
@@ -169,12 +207,51 @@ impl Events {
         output.product(&event("listening", Listening { address, transport, mode }), text)
     }
 
+    /// Where the metrics are: said with the listening lines, but on stderr, since stdout's first lines are the server's own.
+    pub fn metrics(&self, listener: &Listener) -> io::Result<()> {
+        let Some(output) = self.talkative() else { return Ok(()) };
+        let address = listener.local().to_string();
+        if output.json {
+            return output.print(line(output, "metrics", Metrics { address }, ""));
+        }
+        output.note(format_args!("metrics on http://{address}/metrics"));
+        Ok(())
+    }
+
     /// Somebody has come.
     pub fn accepted(&self, connection: u64, conn: &Conn) {
         let Some(output) = self.talkative() else { return };
         let peer = conn.peer().to_string();
         let text = format!("connected by {peer}");
         self.tell(output, "accepted", Accepted { connection, peer, local: conn.local().to_string() }, text);
+    }
+
+    /// A proxy has said whose connection it is.
+    pub fn proxied(&self, connection: u64, conn: &Conn, header: &Header) {
+        let Some(output) = self.talkative() else { return };
+        let peer = conn.peer().to_string();
+        let (source, destination) = match header {
+            Header::Unknown => (None, None),
+            Header::Proxied { source, destination, .. } => (Some(source.to_string()), Some(destination.to_string())),
+        };
+        let text = format!("{peer} speaks for {}", source.as_deref().unwrap_or("itself"));
+        self.tell(output, "proxied", Proxied { connection, peer, source, destination }, text);
+    }
+
+    /// What came is not what was expected.
+    pub fn unexpected(&self, connection: Option<u64>, peer: &Address, difference: Difference) {
+        let Some(output) = self.output else { return };
+        if output.json && output.verbosity > Verbosity::Quiet {
+            let (peer, offset, why) = (peer.to_string(), difference.offset(), difference.to_string());
+            return self.tell(output, "unexpected", Unexpected { connection, peer, offset, why }, "");
+        }
+        let what = connection.map_or("a datagram of".to_owned(), |connection| format!("connection {connection} of"));
+        self.say(Line::Failure(format!("--expect: {what} {peer} {difference}"), None));
+    }
+
+    /// Nobody came, although something was expected.
+    pub fn nothing_came(&self) {
+        self.say(Line::Failure("--expect: nobody came".to_owned(), None));
     }
 
     /// Somebody has gone.
@@ -187,6 +264,7 @@ impl Events {
             How::Finished | How::Stopped => ("closed".to_owned(), None),
             How::TimedOut => ("closed as idle".to_owned(), None),
             How::Full => ("closed at --max-bytes".to_owned(), None),
+            How::BadHeader(why) => (format!("reset ({why})"), None),
             How::Cut => ("cut off".to_owned(), None),
             How::Reset => ("reset".to_owned(), None),
             How::Fault(EndingKind::Reset) => ("reset by rule".to_owned(), None),
@@ -275,17 +353,45 @@ impl Events {
         )));
     }
 
-    /// What was served in all: the last JSON line, or text on stderr.
-    pub fn summary(&self, summary: &Summary, faults: Option<&Faults>, is_stream: bool, elapsed: Duration) {
-        let Some(output) = self.talkative() else { return };
+    /// What was served so far, or in all: an event in JSON, and on stderr what was asked for.
+    ///
+    /// The last one waits a little for a reader that is slow: it is what was served in all.
+    pub fn summary(
+        &self,
+        summary: &Summary,
+        faults: Option<&Faults>,
+        is_stream: bool,
+        elapsed: Duration,
+        is_last: bool,
+    ) {
+        let (Some(output), Some(teller)) = (self.output, &self.teller) else { return };
+        let say = |line| {
+            if is_last {
+                // That it was in vain is told at the end, of everything that was not read.
+                let _ = teller.insist(line, PATIENCE);
+            } else {
+                teller.tell(line);
+            }
+        };
         let (counts, seed) = (faults.map(Faults::counts), faults.and_then(Faults::seed));
-        if output.json {
-            let elapsed_ms = milliseconds(elapsed);
-            return self.tell(output, "summary", Served { summary, faults: counts, seed, elapsed_ms }, "");
+        let in_json = || {
+            let served = Served { summary, faults: counts.clone(), seed, elapsed_ms: milliseconds(elapsed) };
+            serde_json::to_string(&event("summary", served)).unwrap_or_default()
+        };
+        let is_talkative = output.verbosity > Verbosity::Quiet;
+        if output.json && is_talkative {
+            say(Line::Event(in_json()));
         }
-        self.say(Line::Note(describe(summary, is_stream, elapsed)));
-        if let Some(counts) = counts {
-            self.say(Line::Note(describe_faults(&counts, seed)));
+        let unasked = if is_talkative && !output.json { SummaryForm::Text } else { SummaryForm::None };
+        match self.form.unwrap_or(unasked) {
+            SummaryForm::Text => {
+                say(Line::Summary(describe(summary, is_stream, elapsed)));
+                if let Some(counts) = &counts {
+                    say(Line::Summary(describe_faults(counts, seed)));
+                }
+            }
+            SummaryForm::Json => say(Line::Summary(in_json())),
+            SummaryForm::None => {}
         }
     }
 
@@ -352,6 +458,7 @@ fn describe(summary: &Summary, is_stream: bool, elapsed: Duration) -> String {
         (summary.connections_cut, "cut off at the end"),
         (summary.connections_timed_out, "timed out"),
         (summary.connections_refused + summary.datagrams_refused, "refused"),
+        (summary.unexpected, "not as expected"),
         (summary.accepts_failed, "accepts failed"),
         (summary.datagrams_unanswered, "not answered"),
     ] {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::ValueHint;
@@ -20,7 +21,7 @@ pub struct ReadyArgs {
     /// Write the port to a file as soon as the server listens
     ///
     /// The file holds the port and a newline (of a unix socket the path) and nothing else. It appears complete, by a rename,
-    /// and is gone when the server is; one that was left behind is removed before the server listens.
+    /// and is gone when the server no longer listens; one that was left behind is removed before the server listens.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ready_file: Option<PathBuf>,
     /// Write the same to an inherited descriptor, and close it
@@ -41,7 +42,7 @@ pub struct Readiness {
 #[derive(Debug)]
 struct ReadyFile {
     path: PathBuf,
-    is_written: bool,
+    is_there: AtomicBool,
 }
 
 impl Readiness {
@@ -65,7 +66,7 @@ impl Readiness {
             Address::Inet(address) => format!("{}\n", address.port()),
             Address::Unix(name) => format!("{}\n", name.to_string().trim_start_matches("unix:")),
         };
-        if let Some(file) = &mut self.file {
+        if let Some(file) = &self.file {
             file.write(&line).with_context(|| format!("write ready file \"{}\"", file.path.display()))?;
         }
         if let Some(mut descriptor) = self.descriptor.take() {
@@ -76,8 +77,16 @@ impl Readiness {
         Ok(())
     }
 
+    /// The server no longer listens.
+    pub fn retire(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
     /// The server ends.
     pub fn tell_of_the_end(&self) {
+        self.retire();
         self.notify("STOPPING=1\nSTATUS=finishing what is under way");
     }
 
@@ -105,12 +114,12 @@ impl ReadyFile {
             Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
                 Err(failure).with_context(|| format!("remove old ready file \"{}\"", path.display()))
             }
-            _ => Ok(ReadyFile { path, is_written: false }),
+            _ => Ok(ReadyFile { path, is_there: AtomicBool::new(false) }),
         }
     }
 
     /// Nobody sees half of it: it is written beside its place, and put there.
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    fn write(&self, line: &str) -> io::Result<()> {
         let mut beside = self.path.clone().into_os_string();
         beside.push(format!(".{}", std::process::id()));
         let written = fs::write(&beside, line).and_then(|()| fs::rename(&beside, &self.path));
@@ -118,16 +127,22 @@ impl ReadyFile {
             // What failed is told; what is left of it is of no use.
             let _ = fs::remove_file(&beside);
         }
-        self.is_written = written.is_ok();
+        self.is_there.store(written.is_ok(), Ordering::SeqCst);
         written
+    }
+}
+
+impl ReadyFile {
+    fn remove(&self) {
+        if self.is_there.swap(false, Ordering::SeqCst) {
+            // Nobody is left to tell, and the next server removes it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Drop for ReadyFile {
     fn drop(&mut self) {
-        if self.is_written {
-            // Nobody is left to tell, and the next server removes it.
-            let _ = fs::remove_file(&self.path);
-        }
+        self.remove();
     }
 }

@@ -65,6 +65,8 @@ pub struct Wire<'a> {
     taps: Taps,
     /// Set while the peer is silent and the server wants to stop.
     quiet: Option<Pin<Box<Sleep>>>,
+    /// What had come with something else, and is received first.
+    early: Vec<u8>,
     /// How many more bytes may come.
     left_bytes: u64,
     /// Its input was ended on this side.
@@ -74,7 +76,22 @@ pub struct Wire<'a> {
 impl<'a> Wire<'a> {
     /// Over a connection whose bytes the taps see; its input ends after so many bytes.
     pub fn new(life: &'a Life, taps: Taps, received_bytes_max: Option<u64>) -> Wire<'a> {
-        Wire { life, taps, quiet: None, left_bytes: received_bytes_max.unwrap_or(u64::MAX), is_ended: false }
+        let left_bytes = received_bytes_max.unwrap_or(u64::MAX);
+        Wire { life, taps, quiet: None, early: Vec::new(), left_bytes, is_ended: false }
+    }
+
+    /// Has these bytes received first: they came with something that was not the service's.
+    pub fn receive_first(&mut self, early: Vec<u8>) {
+        self.early = early;
+    }
+
+    /// As much of what had come as fits.
+    #[cold]
+    fn take_early(&mut self, buffer: &mut [u8]) -> usize {
+        let length = self.early.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.early[..length]);
+        self.early.drain(..length);
+        length
     }
 
     /// Whether as many bytes came as may.
@@ -85,6 +102,16 @@ impl<'a> Wire<'a> {
     /// Whether its input ended on this side, and not with the peer's FIN.
     pub fn is_ended_here(&self) -> bool {
         self.is_ended
+    }
+
+    #[inline]
+    fn poll_socket(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.life.driven().poll_read(context, |socket| {
+            let received = socket.recv(buffer)?;
+            // A read that does not fill the block has emptied the queue; 0 is the end and must be seen again.
+            let is_short = 0 < received && received < buffer.len();
+            Ok((received, if is_short { Queue::Emptied } else { Queue::MayHoldMore }))
+        })
     }
 
     /// Nothing is there to be received. That is the end of the input once the connection is to finish and the peer has been
@@ -112,12 +139,11 @@ impl Stream for Wire<'_> {
         }
         let room = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(buffer.len());
         let buffer = &mut buffer[..room];
-        let received = self.life.driven().poll_read(context, |socket| {
-            let received = socket.recv(buffer)?;
-            // A read that does not fill the block has emptied the queue; 0 is the end and must be seen again.
-            let is_short = 0 < received && received < buffer.len();
-            Ok((received, if is_short { Queue::Emptied } else { Queue::MayHoldMore }))
-        });
+        let received = if self.early.is_empty() {
+            self.poll_socket(context, buffer)
+        } else {
+            Poll::Ready(Ok(self.take_early(buffer)))
+        };
         let Poll::Ready(received) = received else {
             return if self.life.asked() == Asked::Nothing {
                 Poll::Pending

@@ -29,6 +29,8 @@ pub enum Line {
     Event(String),
     /// What a person expects to be told, on stderr.
     Note(String),
+    /// What was asked for, on stderr, even if little else is said.
+    Summary(String),
     /// A failure that does not end the server, and its hint.
     Failure(String, Option<&'static str>),
     /// Nothing more comes: tell when everything is written.
@@ -46,7 +48,6 @@ pub struct Teller {
     left_out: AtomicU64,
     /// In all.
     left_out_total: Counter,
-    queued: Counter,
 }
 
 impl Teller {
@@ -60,21 +61,16 @@ impl Teller {
         let (entries, come) = sync_channel(LINES_MAX);
         let writer = Writer { output, gap, failed: Some(Box::new(failed)), pending: String::new() };
         thread::Builder::new().name("tell".to_owned()).spawn(move || writer.write_all(&come))?;
-        let (left_out_total, queued) = (Counter::default(), Counter::default());
-        Ok(Teller { entries, left_out: AtomicU64::new(0), left_out_total, queued })
+        Ok(Teller { entries, left_out: AtomicU64::new(0), left_out_total: Counter::default() })
     }
 
     /// Says something, without waiting for anybody.
     pub fn tell(&self, line: Line) {
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
-        match self.entries.try_send((left_out, line)) {
-            Ok(()) => drop(self.queued.add(1)),
-            Err(TrySendError::Full(_)) => {
-                self.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
-                self.left_out_total.add(1);
-            }
-            // The thread ends only after the end was told.
-            Err(TrySendError::Disconnected(_)) => {}
+        // That the thread is gone can only be after the end was told.
+        if let Err(TrySendError::Full(_)) = self.entries.try_send((left_out, line)) {
+            self.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
+            self.left_out_total.add(1);
         }
     }
 
@@ -83,22 +79,28 @@ impl Teller {
         self.left_out_total.get()
     }
 
-    /// Waits until everything is written, but no longer than `patience`: whether it is.
-    pub fn finish(&self, patience: Duration) -> bool {
+    /// Says something that must not be left out: waits for room, but no longer than `patience`. Not for an event loop.
+    pub fn insist(&self, line: Line, patience: Duration) -> bool {
         let begun = Instant::now();
-        let (written, is_written) = sync_channel(1);
-        let left_out = self.left_out.swap(0, Ordering::Relaxed);
-        let mut end = (left_out, Line::End(written));
+        let mut entry = (self.left_out.swap(0, Ordering::Relaxed), line);
         loop {
-            match self.entries.try_send(end) {
-                Ok(()) => return is_written.recv_timeout(patience.saturating_sub(begun.elapsed())).is_ok(),
+            match self.entries.try_send(entry) {
+                Ok(()) => return true,
                 Err(TrySendError::Full(back)) if begun.elapsed() < patience => {
-                    end = back;
+                    entry = back;
                     thread::sleep(PATIENCE_STEP);
                 }
                 Err(_) => return false,
             }
         }
+    }
+
+    /// Waits until everything is written, but no longer than `patience`: whether it is.
+    pub fn finish(&self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        let (written, is_written) = sync_channel(1);
+        self.insist(Line::End(written), patience)
+            && is_written.recv_timeout(patience.saturating_sub(begun.elapsed())).is_ok()
     }
 }
 
@@ -136,6 +138,10 @@ impl Writer {
             Line::Note(text) => {
                 self.flush();
                 self.output.note(text);
+            }
+            Line::Summary(text) => {
+                self.flush();
+                self.output.diagnostic(text);
             }
             Line::Failure(text, hint) => {
                 self.flush();

@@ -82,9 +82,15 @@ fn records() -> [(&'static str, String); 7] {
     let verified = Run::sockkit("connect --json -u --verify=1K").args([&datagrams.v4()]).finish().stderr;
     let verified = verified.lines().next().expect("a record").to_owned();
     let datagrams = datagrams.end(Signal::Interrupt).stdout;
+    // A connection that a proxy introduces, and that brings something else than was expected.
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let checked = Server::start_with(&format!("-4 -p 0 --json --proxy-protocol --metrics :0 --expect {readme}"), 2);
+    let about = checked.listening.join("\n");
+    Run::sockkit("connect --proxy-protocol=v1").args([&checked.v4()]).stdin("#").stdout("#").check();
+    let checked = format!("{about}\n{}", String::from_utf8_lossy(&checked.end(Signal::Interrupt).stdout));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [
-        ("sockkit.serve/1", format!("{listening}\n{}{}", text(events), text(datagrams))),
+        ("sockkit.serve/1", format!("{listening}\n{}{}{checked}", text(events), text(datagrams))),
         ("sockkit.connect/1", connect + &script + &text(only) + &again + "\n" + &verified),
         ("sockkit.probe/1", text(probe)),
         ("sockkit.probe.ndjson/1", text(stream)),

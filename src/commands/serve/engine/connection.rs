@@ -14,8 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Server, lock};
 use crate::commands::serve::ending::How;
+use crate::commands::serve::expected::{Comparison, Expected};
 use crate::commands::serve::faulty::{self, Chosen};
 use crate::commands::serve::life::{Asked, Life};
+use crate::commands::serve::proxied::introduction;
 use crate::commands::serve::recorded;
 use crate::commands::serve::service::Visit;
 use crate::commands::serve::stream::{Wire, with_block};
@@ -57,60 +59,57 @@ impl Server {
         let mut taps = Taps::default();
         let recorder = self.settings.recorder.as_ref();
         let track = recorder.map(|recorder| recorded::record(recorder, id, life.conn(), &mut taps));
-        let how = self.serve_with(taps, id, life, chosen.map(|chosen| (chosen, track.clone()))).await;
+        let comparison = self.settings.expected.as_ref().map(Expected::begin);
+        taps.received.extend(comparison.as_ref().map(Comparison::tap));
+        let mut wire = Wire::new(life, taps, self.settings.limits.received_bytes);
+        let rules = chosen.map(|chosen| (chosen, track.clone()));
+        let how = match self.carry(id, life, &mut wire, rules).await {
+            Ok(How::PeerFinished | How::Finished) if wire.is_full() => How::Full,
+            Ok(How::PeerFinished | How::Finished) if wire.is_ended_here() => How::Stopped,
+            Ok(how) | Err(how) => how,
+        };
+        if let Some(difference) = comparison.and_then(|comparison| comparison.end()) {
+            self.counters.unexpected.add(1);
+            self.events.unexpected(Some(id), life.conn().peer(), difference);
+        }
+        conclude(life, &how).await;
         if let Some(track) = track {
             track.close(recorded::ending(&how), life.traffic().sent_bytes);
         }
         how
     }
 
-    /// With the rules that apply, if any do, and with who writes down what fires.
-    async fn serve_with(
+    /// Has the service do its work, with the rules that apply, if any do, and with who writes down what fires. An error is an
+    /// end that was not the service's.
+    async fn carry(
         &self,
-        taps: Taps,
         id: u64,
         life: &Life,
-        chosen: Option<(Box<Chosen>, Option<Arc<Track>>)>,
-    ) -> How {
-        let limits = &self.settings.limits;
-        let mut wire = Wire::new(life, taps, limits.received_bytes);
-        let visit = Visit { number: id, life };
-        let idle = limits.idle_timeout.map(Idle::new);
-        let ended = match chosen {
-            None => unless_over(life, idle, pin!(self.settings.service.serve(&mut wire, &visit))).await,
-            // Boxed, so that a connection without rules is not as large as one that has some.
-            Some((chosen, track)) => {
-                let mut service: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
-                    let tell = |fired: Fired| {
-                        let rule = &chosen.set.rules()[fired.rule];
-                        if let Some(track) = &track {
-                            track.fault(fired.rule as u64, rule.action.word(), fired.at);
-                        }
-                        self.tell_fault(id, life, rule, fired);
-                    };
-                    faulty::serve(&self.settings.service, &mut wire, &visit, &chosen, tell).await
-                });
-                unless_over(life, idle, service.as_mut()).await
-            }
-        };
-        match ended.map(How::of) {
-            Err(How::Cut) => {
-                // It fails only on a connection that is gone already.
-                let _ = life.conn().reset_on_close();
-                How::Cut
-            }
-            Err(how) => {
-                // As above.
-                let _ = life.conn().finish();
-                Box::pin(linger(life)).await;
-                how
-            }
-            Ok(How::PeerFinished | How::Finished) if wire.is_ended_here() => {
-                Box::pin(linger(life)).await;
-                if wire.is_full() { How::Full } else { How::Stopped }
-            }
-            Ok(how) => how,
+        wire: &mut Wire<'_>,
+        rules: Option<(Box<Chosen>, Option<Arc<Track>>)>,
+    ) -> Result<How, How> {
+        if self.settings.has_proxy_header {
+            let (header, early) = Box::pin(introduction(life)).await?;
+            self.events.proxied(id, life.conn(), &header);
+            wire.receive_first(early);
         }
+        let visit = Visit { number: id, life };
+        let idle = self.settings.limits.idle_timeout.map(Idle::new);
+        let Some((chosen, track)) = rules else {
+            return unless_over(life, idle, pin!(self.settings.service.serve(wire, &visit))).await.map(How::of);
+        };
+        // Boxed, so that a connection without rules is not as large as one that has some.
+        let mut service: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
+            let tell = |fired: Fired| {
+                let rule = &chosen.set.rules()[fired.rule];
+                if let Some(track) = &track {
+                    track.fault(fired.rule as u64, rule.action.word(), fired.at);
+                }
+                self.tell_fault(id, life, rule, fired);
+            };
+            faulty::serve(&self.settings.service, wire, &visit, &chosen, tell).await
+        });
+        unless_over(life, idle, service.as_mut()).await.map(How::of)
     }
 
     /// A rule has fired for the first time on a connection.
@@ -119,6 +118,20 @@ impl Server {
             faults.count(rule);
         }
         self.events.fault(id, life.conn(), rule, fired);
+    }
+}
+
+/// Ends it where neither the peer nor a rule has. These calls fail only on a connection that is gone already.
+async fn conclude(life: &Life, how: &How) {
+    match how {
+        How::Cut | How::BadHeader(_) => {
+            let _ = life.conn().reset_on_close();
+        }
+        How::TimedOut | How::Stopped | How::Full => {
+            let _ = life.conn().finish();
+            Box::pin(linger(life)).await;
+        }
+        How::PeerFinished | How::Finished | How::Reset | How::Failed(_) | How::Fault(_) => {}
     }
 }
 

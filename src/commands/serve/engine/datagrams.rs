@@ -93,6 +93,10 @@ impl Server {
         self.counters.datagrams.add(1);
         self.counters.received_bytes.add(bytes.len() as u64);
         self.events.datagram(datagram);
+        if let Some(difference) = self.settings.expected.as_ref().and_then(|expected| expected.check(bytes)) {
+            self.counters.unexpected.add(1);
+            self.events.unexpected(None, &datagram.from, difference);
+        }
         let track = self.peers.as_ref().map(|peers| peers.track(&datagram.from, listener.get()));
         if let Some(track) = &track {
             track.data(Direction::Received, bytes);
