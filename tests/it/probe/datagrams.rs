@@ -61,18 +61,26 @@ mod linux {
 
     #[test]
     fn what_the_network_says_is_told_apart() {
-        if !can_unshare() || !has("iptables") {
+        if !can_unshare() || !has("iptables") || !has("ip6tables") {
             return;
         }
         let reject = "ip link set lo up; for rule in 81:host-unreachable 82:net-unreachable 83:admin-prohibited; do \
-                      iptables -A INPUT -p udp --dport ${rule%:*} -j REJECT --reject-with icmp-${rule#*:}; done";
-        for (port, verdict, code) in [
-            (81, "No route to host (EHOSTUNREACH, 113); ICMP host unreachable", 113),
-            (82, "Network is unreachable (ENETUNREACH, 101); ICMP network unreachable", 101),
-            (83, "No route to host (EHOSTUNREACH, 113); ICMP administratively prohibited", 113),
+                      iptables -A INPUT -p udp --dport ${rule%:*} -j REJECT --reject-with icmp-${rule#*:}; done; \
+                      for rule in 84:addr-unreachable 85:no-route 86:adm-prohibited 87:port-unreachable; do \
+                      ip6tables -A INPUT -p udp --dport ${rule%:*} -j REJECT --reject-with icmp6-${rule#*:}; done";
+        let (host, network) = ("No route to host (EHOSTUNREACH, 113)", "Network is unreachable (ENETUNREACH, 101)");
+        let (prohibited, refused) = ("Permission denied (EACCES, 13)", "Connection refused (ECONNREFUSED, 111)");
+        for (target, state, why, code) in [
+            ("127.0.0.1:81", "unreachable", format!("{host}; ICMP host unreachable from 127.0.0.1"), 113),
+            ("127.0.0.1:82", "unreachable", format!("{network}; ICMP network unreachable from 127.0.0.1"), 101),
+            ("127.0.0.1:83", "unreachable", format!("{host}; ICMP administratively prohibited from 127.0.0.1"), 113),
+            ("[::1]:84", "unreachable", format!("{host}; ICMP address unreachable from ::1"), 113),
+            ("[::1]:85", "unreachable", format!("{network}; ICMP no route from ::1"), 101),
+            ("[::1]:86", "unreachable", format!("{prohibited}; ICMP administratively prohibited from ::1"), 13),
+            ("[::1]:87", "refused", refused.to_owned(), 111),
         ] {
-            unshared("-rn", reject, &format!("probe udp:127.0.0.1:{port}"))
-                .stdout(&format!("udp:127.0.0.1:{port} unreachable after TIME: {verdict} from 127.0.0.1\n"))
+            unshared("-rn", reject, &format!("probe udp:{target}"))
+                .stdout(&format!("udp:{target} {state} after TIME: {why}\n"))
                 .code(code)
                 .check();
         }
