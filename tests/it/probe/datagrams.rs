@@ -74,10 +74,10 @@ mod linux {
             ("127.0.0.1:81", "unreachable", format!("{host}; ICMP host unreachable from 127.0.0.1"), 113),
             ("127.0.0.1:82", "unreachable", format!("{network}; ICMP network unreachable from 127.0.0.1"), 101),
             ("127.0.0.1:83", "unreachable", format!("{host}; ICMP administratively prohibited from 127.0.0.1"), 113),
-            ("[::1]:84", "unreachable", format!("{host}; ICMP address unreachable from ::1"), 113),
-            ("[::1]:85", "unreachable", format!("{network}; ICMP no route from ::1"), 101),
-            ("[::1]:86", "unreachable", format!("{prohibited}; ICMP administratively prohibited from ::1"), 13),
-            ("[::1]:87", "refused", refused.to_owned(), 111),
+            ("[::1]:84", "unreachable", format!("{host}; ICMPv6 host unreachable from ::1"), 113),
+            ("[::1]:85", "unreachable", format!("{network}; ICMPv6 network unreachable from ::1"), 101),
+            ("[::1]:86", "unreachable", format!("{prohibited}; ICMPv6 administratively prohibited from ::1"), 13),
+            ("[::1]:87", "refused", format!("{refused}; ICMPv6 port unreachable from ::1"), 111),
         ] {
             unshared("-rn", reject, &format!("probe udp:{target}"))
                 .stdout(&format!("udp:{target} {state} after TIME: {why}\n"))
