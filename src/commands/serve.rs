@@ -228,7 +228,7 @@ impl Plan {
             let why = "--proxy-protocol has no meaning for datagrams: the header begins a stream";
             return Err(UsageError(why.to_owned()).into());
         }
-        let faults = faults(args, transport, &mut options)?;
+        let faults = faults(args, handed, transport, &mut options)?;
         Ok(Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
@@ -268,7 +268,7 @@ fn transport_of(handed: &[Handed], args: &Args) -> Result<Option<Transport>, Usa
 }
 
 /// The fault rules, and what of them is the kernel's business, among the options.
-fn faults(args: &Args, transport: Transport, options: &mut Options) -> Result<Option<Arc<Faults>>> {
+fn faults(args: &Args, handed: &[Handed], transport: Transport, options: &mut Options) -> Result<Option<Arc<Faults>>> {
     let place = Place { transport, side: Side::Serves };
     let Some(faults) = Faults::from_args(&args.faults, &args.seed, place)? else { return Ok(None) };
     let (receive, send, mss) = faults.set().socket_options();
@@ -281,6 +281,15 @@ fn faults(args: &Args, transport: Transport, options: &mut Options) -> Result<Op
             return Err(UsageError(format!("{flag} and a fault rule set the same thing: leave one out")).into());
         }
         *option = option.or(value);
+    }
+    if transport == Transport::Tcp && faults.set().refuses() && options.reuse_port.replace(true) == Some(false) {
+        let why = "a port that nobody listens on is kept by --reuse-port: it cannot be off with refuse or flap";
+        return Err(UsageError(why.to_owned()).into());
+    }
+    if !handed.is_empty() && faults.set().has_door() {
+        let why = "LISTEN_FDS has handed over sockets, which are not ours to shut: leave out refuse, blackhole, no-accept \
+                   and flap";
+        return Err(UsageError(why.to_owned()).into());
     }
     Ok(Some(Arc::new(faults)))
 }
@@ -367,11 +376,8 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         }
         return Ok(Status::Done);
     }
-    if let Some(faults) = &plan.settings.faults
-        && (!plan.query.transport.is_stream() || faults.set().has_door())
-    {
-        let why = "fault rules are for connections that were accepted, on tcp and unix streams";
-        return Err(UsageError(why.to_owned()).into());
+    if !plan.query.transport.is_stream() && plan.settings.faults.is_some() {
+        return Err(UsageError("fault rules are for tcp and unix streams".to_owned()).into());
     }
     if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
         output.note(shortfall);
@@ -379,7 +385,10 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let seed = plan.settings.faults.as_ref().and_then(|faults| faults.seed());
     args.record.around(seed, output, |recording| {
         plan.settings.recorder = recording.map(|recording| recording.recorder().clone());
-        let listeners = listeners(&plan, handed, output)?;
+        let mut listeners = listeners(&plan, handed, output)?;
+        if let Some(faults) = &plan.settings.faults {
+            engine::prepare(&mut listeners, faults)?;
+        }
         plan.settings.metrics = metrics_listeners(&plan)?;
         carry_out(plan, listeners, readiness, args, recording, output)
     })

@@ -3,9 +3,12 @@
 //! Owns the promise that every family answers on one port, and the policy for accept's errors. Must not know what is served. Trade-off: listeners are closed only on drop, never shut down: shutdown(2) of a
 //! listener gives its port away.
 
+mod shut;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
@@ -29,8 +32,14 @@ pub struct Listener {
     transport: Transport,
     local: Address,
     options: Options,
+    backlog: i32,
     /// Removes the path of a unix socket when the listener goes.
-    _path: Option<OwnPath>,
+    path: Option<OwnPath>,
+    /// Its socket is bound, and does not listen.
+    is_refusing: bool,
+    /// The connection of our own that fills the queue, and what accept will call it.
+    filling: Option<Socket>,
+    filling_name: Mutex<Option<Address>>,
 }
 
 /// Binds every address, on one port if the port is 0. Of several addresses those that this machine does not have are left
@@ -57,7 +66,7 @@ fn listen_once(addresses: &[Address], transport: Transport, options: &Options, b
     let mut missing = None;
     for address in addresses {
         let chosen = listeners.first().and_then(|first| first.local.port());
-        match Listener::open(&with_port(address, chosen), transport, options, backlog) {
+        match Listener::begin(&with_port(address, chosen), transport, options, backlog) {
             Ok(listener) => listeners.push(listener),
             Err(error) if is_missing(&error) => missing = Some(error),
             Err(error) => return Err(error),
@@ -83,7 +92,12 @@ fn with_port(address: &Address, chosen: Option<u16>) -> Address {
 }
 
 impl Listener {
-    fn open(address: &Address, transport: Transport, options: &Options, backlog: i32) -> Result<Listener> {
+    fn new(socket: Socket, transport: Transport, local: Address, options: Options) -> Listener {
+        let (is_refusing, filling, filling_name) = (false, None, Mutex::new(None));
+        Listener { socket, transport, local, options, backlog: BACKLOG, path: None, is_refusing, filling, filling_name }
+    }
+
+    fn begin(address: &Address, transport: Transport, options: &Options, backlog: i32) -> Result<Listener> {
         let begun = Instant::now();
         let failed = |op, source| Error::system(op, format!("{address} ({transport})"), begun.elapsed(), source);
         let family = address.family();
@@ -95,7 +109,7 @@ impl Listener {
             socket.listen(backlog).map_err(|error| failed(Op::Listen, error))?;
         }
         let local = socket.local_address().map_err(|error| failed(Op::Bind, error))?;
-        Ok(Listener { socket, transport, local, options: options.clone(), _path: path })
+        Ok(Listener { backlog, path, ..Listener::new(socket, transport, local, options.clone()) })
     }
 
     /// One that somebody else has made, and may go on using: its path is not ours to remove.
@@ -114,7 +128,7 @@ impl Listener {
                 "the socket is connected, or was never told to listen",
             ));
         }
-        Ok(Listener { socket, transport, local, options: Options::default(), _path: None })
+        Ok(Listener::new(socket, transport, local, Options::default()))
     }
 
     /// The same, whose connections get these options.

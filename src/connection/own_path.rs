@@ -70,6 +70,12 @@ impl OwnPath {
     fn of(path: &Path) -> io::Result<OwnPath> {
         Ok(OwnPath { path: path.to_owned(), identity: identity(path)? })
     }
+
+    /// Another file of ours has taken its place.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        self.identity = identity(&self.path)?;
+        Ok(())
+    }
 }
 
 impl Drop for OwnPath {

@@ -51,6 +51,11 @@ impl<W: Watched> Driven<W> {
         self.gate.get()
     }
 
+    /// What was driven: the runtime has forgotten it.
+    pub fn into_inner(self) -> W {
+        self.gate.into_inner()
+    }
+
     /// Makes `call`, which receives, as soon as it will not wait. It says whether it took less than there was room for:
     /// that empties the queue, and a second call, only to be told EAGAIN, is saved.
     #[inline]
@@ -118,6 +123,10 @@ mod gate {
 
         pub(super) fn get(&self) -> &W {
             self.0.get_ref().get()
+        }
+
+        pub(super) fn into_inner(self) -> W {
+            self.0.into_inner().into_inner()
         }
 
         #[inline]
@@ -213,6 +222,10 @@ mod gate {
 
         pub(super) fn get(&self) -> &W {
             &self.watched
+        }
+
+        pub(super) fn into_inner(self) -> W {
+            self.watched
         }
 
         pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<Readable<'_, W>>> {

@@ -125,6 +125,15 @@ impl Socket {
         trace::call("connect", |_| format!("{}, {address}", self.id()), || self.raw().connect(&name))
     }
 
+    /// connect(2) to nobody (`AF_UNSPEC`): a datagram socket hears everybody again.
+    pub(super) fn disconnect(&self) -> io::Result<()> {
+        trace::call(
+            "connect",
+            |_| format!("{}, AF_UNSPEC", self.id()),
+            || rustix::net::connect_unspec(self.raw()).map_err(io::Error::from),
+        )
+    }
+
     /// The outcome of a connect that was in progress: `SO_ERROR`, cleared by reading it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         let shown = |error: Option<&(usize, Option<io::Error>)>| {

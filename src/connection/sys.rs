@@ -144,6 +144,11 @@ impl<W> Held<W> {
     pub(super) fn get(&self) -> &W {
         &self.0
     }
+
+    /// What it held, once nothing is registered any more.
+    pub(super) fn into_inner(self) -> W {
+        self.0
+    }
 }
 
 #[cfg(unix)]
@@ -157,8 +162,8 @@ impl<W: Watched> std::os::fd::AsRawFd for Held<W> {
 #[cfg(unix)]
 pub(super) fn watch<W: Watched>(watched: W) -> io::Result<tokio::io::unix::AsyncFd<Held<W>>> {
     // SAFETY: the descriptor must stay open, and be the same, for as long as it is registered. The two types that are
-    // `Watched` own their `Socket` and never replace it; a `Socket` closes its descriptor only when it is dropped; and
-    // `Held` gives nobody the means to take the socket out.
+    // `Watched` own their `Socket`, and replace it only through a `&mut` of theirs; a `Socket` closes its descriptor only when
+    // it is dropped; and `Held` lends them only shared, and gives them back only as a whole: `AsyncFd` lets go of it then.
     Ok(unsafe { tokio::io::unix::AsyncFd::register(Held(watched))? })
 }
 

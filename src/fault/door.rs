@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use super::rule::{Action, After};
+use super::rule::{Action, After, Rule};
 use super::{RuleSet, Stage};
 
 /// How the door stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Door {
     /// Connections are accepted.
     Open,
@@ -19,6 +20,18 @@ pub enum Door {
     Unanswering,
     /// Connections are completed, and not accepted.
     Unaccepting,
+}
+
+impl Door {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Door::Open => "open",
+            Door::Refusing => "nobody listens",
+            Door::Unanswering => "connects are not answered",
+            Door::Unaccepting => "nobody accepts",
+        }
+    }
 }
 
 /// How the door stands at a time.
@@ -38,13 +51,14 @@ impl RuleSet {
         self.rules.iter().any(|rule| rule.action.stage() == Stage::Door)
     }
 
-    /// Whether the door is ever closed after it was open, so that the port must be kept meanwhile.
-    pub fn closes_door(&self) -> bool {
-        self.rules.iter().any(|rule| match rule.action {
-            Action::Flap { .. } => true,
-            Action::Refuse(_) => rule.keys.after.is_some(),
-            _ => false,
-        })
+    /// The rules of the door, and those of the kernel: they are for the whole run.
+    pub fn lasting(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| matches!(rule.action.stage(), Stage::Door | Stage::Kernel))
+    }
+
+    /// Whether nobody listens at some time, so that the port must be kept by other means.
+    pub fn refuses(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule.action, Action::Refuse(_) | Action::Flap { .. }))
     }
 
     /// How the door stands so long after the start. Of several rules the first in order decides.
@@ -136,15 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn the_port_is_kept_where_the_door_closes_again() {
-        for (text, has_door, closes) in [
+    fn the_port_is_kept_where_nobody_listens() {
+        for (text, has_door, refuses) in [
             ("reset", false, false),
-            ("refuse=2s", true, false),
-            ("refuse=2s,after=5s", true, true),
+            ("refuse=2s", true, true),
             ("flap=2s/500ms", true, true),
             ("blackhole,after=5s", true, false),
         ] {
-            assert_eq!((rules(&[text], 1).has_door(), rules(&[text], 1).closes_door()), (has_door, closes), "{text}");
+            assert_eq!((rules(&[text], 1).has_door(), rules(&[text], 1).refuses()), (has_door, refuses), "{text}");
         }
     }
 }

@@ -53,6 +53,9 @@ fn action_against(action: &Action, place: Place) -> Option<String> {
         (Stage::Door, Action::Blackhole(_) | Action::NoAccept(_)) if !is_stream => {
             "datagrams are not accepted; drop loses them"
         }
+        (Stage::Door, Action::Refuse(_) | Action::Flap { .. }) if cfg!(windows) => {
+            "this system gives a port away that nobody listens on"
+        }
         (Stage::Door, Action::Blackhole(_)) if cfg!(windows) => "this system refuses what its queue has no room for",
         (Stage::Ending, Action::DelayClose(_)) if !is_stream => "datagrams have no end",
         (Stage::Ending, _) if !is_stream => "datagrams have no connection that could end; drop,after=... loses them",

@@ -3,17 +3,20 @@
 //! Owns the rules' effects. Must not know how they are decided: that has its own tests. Trade-off: nothing is timed but what
 //! a rule must have delayed; how much later it was is the machine's business.
 
+#[cfg(unix)]
+mod door;
 mod rules;
+#[cfg(unix)]
+mod runs;
 mod streams;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::process::Command;
 
-use serde_json::Value;
 use socket2::Socket;
 
-use crate::harness::{SOCKKIT, Server, Signal};
+use crate::harness::{SOCKKIT, Server};
 
 /// A server with these rules on one address of its own, that says everything in JSON.
 #[track_caller]
@@ -66,10 +69,10 @@ pub fn converse(socket: &Socket, bytes: &[u8]) -> (Vec<u8>, End) {
 /// The events of one kind that a server told until its end.
 #[cfg(unix)]
 #[track_caller]
-pub fn events(server: Server, kind: &str) -> Vec<Value> {
-    let finished = server.end(Signal::Terminate);
+pub fn events(server: Server, kind: &str) -> Vec<serde_json::Value> {
+    let finished = server.end(crate::harness::Signal::Terminate);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     let stdout = String::from_utf8(finished.stdout).expect("text");
-    let events = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let events = stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
     events.filter(|event| event["event"] == kind).collect()
 }

@@ -7,6 +7,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `doorway` | the listeners that are open, and those that fault rules have shut |
 //! | `door` | who comes in, and what happens when accepting fails |
 //! | `connection` | one connection from beginning to end |
 //! | `datagrams` | the same for datagrams |
@@ -16,6 +17,7 @@
 mod connection;
 mod datagrams;
 mod door;
+mod doorway;
 mod drain;
 mod workers;
 
@@ -45,6 +47,8 @@ use crate::connection::{Clock, Driven, Error, Listener, Op};
 use crate::record::Recorder;
 use crate::signals::Heard;
 use door::Closed;
+use doorway::Doorway;
+pub use doorway::prepare;
 use workers::{Workers, single_threaded};
 
 /// What is served, and for how long.
@@ -215,19 +219,20 @@ impl Server {
         workers: &Workers,
         mut wishes: Wishes,
     ) -> Result<Ending> {
-        let listeners = listeners.into_iter().map(Driven::new).collect::<io::Result<Vec<_>>>()?;
         for listener in metrics {
             tokio::spawn(self.clone().tell_metrics(Driven::new(listener)?));
         }
         if !self.is_stream {
+            let listeners = listeners.into_iter().map(Driven::new).collect::<io::Result<Vec<_>>>()?;
             return Ok(self.answer_until(listeners, &mut wishes).await);
         }
-        let closed = self.accept_until(&listeners, workers, &mut wishes).await?;
+        let mut doorway = Doorway::new(listeners, self.settings.faults.clone(), &self.events)?;
+        let closed = self.accept_until(&mut doorway, workers, &mut wishes).await?;
         if !matches!(closed, Closed::Enough) {
             self.stop();
-            self.accept_what_is_queued(&listeners, workers);
+            self.accept_what_is_queued(doorway.listeners(), workers);
         }
-        drop(listeners);
+        drop(doorway);
         self.settings.readiness.retire();
         let ending = self.drain(!matches!(closed, Closed::Enough), &mut wishes).await;
         Ok(match (closed, ending) {

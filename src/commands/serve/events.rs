@@ -20,6 +20,7 @@ use super::teller::{Line, Teller};
 use crate::connection::proxy_protocol::Header;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Conn, Error, Listener, TcpInfo};
+use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
 use crate::output::{Output, Verbosity};
@@ -148,6 +149,13 @@ struct Metrics {
 #[derive(Serialize)]
 struct Full {
     connections: u64,
+}
+
+#[derive(Serialize)]
+struct DoorStands {
+    door: Door,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -317,6 +325,14 @@ impl Events {
         }
         let text = format!("{} connections are open, as many as may be: others wait", Count(connections));
         self.say(Line::Note(text));
+    }
+
+    /// A fault rule has shut the door, or its time is over.
+    pub fn door(&self, door: Door, rule: Option<&Rule>) {
+        let Some(output) = self.talkative() else { return };
+        let rule = rule.map(ToString::to_string);
+        let by = rule.as_ref().map_or(String::new(), |rule| format!(", by {rule}"));
+        self.tell(output, "door", DoorStands { door, rule }, format!("door: {}{by}", door.words()));
     }
 
     /// A fault rule has fired for the first time on a connection.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::faulty::Chosen;
-use crate::cli::{FaultArgs, SeedArgs};
+use crate::cli::{FaultArgs, SeedArgs, UsageError};
 use crate::connection::Address;
 use crate::fault::{Choice, Place, Rule, RuleSet};
 
@@ -74,6 +74,10 @@ impl Faults {
     pub fn reload(&self) -> anyhow::Result<()> {
         let set = self.args.read(self.seed, self.place)?;
         let mut current = self.lock();
+        if !set.lasting().eq(current.set.lasting()) {
+            let why = "rules of the door (refuse, blackhole, no-accept, flap), buffer and mss are for the whole run";
+            return Err(UsageError(why.to_owned()).into());
+        }
         for rule in set.rules().iter().map(count_of) {
             if current.fired.iter().all(|count| count.rule != rule.rule) {
                 current.fired.push(rule);

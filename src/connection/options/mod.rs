@@ -401,6 +401,15 @@ pub(super) fn report_errors(socket: &Socket, family: Family) -> io::Result<()> {
     }
 }
 
+/// Whether somebody else who asks for it too may bind the port of a socket that does not listen (`SO_REUSEADDR`, socket(7)).
+pub(super) fn set_reuse_address(socket: &Socket, reuse: bool) -> io::Result<()> {
+    trace::call(
+        "setsockopt",
+        |_| format!("{}, SOL_SOCKET, SO_REUSEADDR, {}", socket.id(), i32::from(reuse)),
+        || socket.raw().set_reuse_address(reuse),
+    )
+}
+
 /// Makes the next close a reset: what was not sent is thrown away and the peer is told so at once.
 pub(super) fn reset_on_close(socket: &Socket) -> io::Result<()> {
     let linger = Linger(Some(Whole(0)));

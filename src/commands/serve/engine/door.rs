@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::doorway::Doorway;
 use super::workers::Workers;
 use super::{Server, Wishes, lock};
 use crate::commands::serve::access::Refusal;
@@ -57,7 +58,7 @@ impl Server {
     /// Accepts until there is a reason not to. Only a broken listener is an error.
     pub(super) async fn accept_until(
         self: &Arc<Server>,
-        listeners: &[Driven<Listener>],
+        doorway: &mut Doorway,
         workers: &Workers,
         wishes: &mut Wishes,
     ) -> Result<Closed> {
@@ -68,7 +69,11 @@ impl Server {
             let (listener, accepted) = tokio::select! {
                 biased;
                 () = self.until_over(wishes) => return Ok(Closed::Told),
-                accepted = self.accept_any(listeners, turn, &mut crowd) => accepted,
+                () = doorway.changes() => {
+                    doorway.adjust(&self.events)?;
+                    continue;
+                }
+                accepted = self.accept_any(doorway.listeners(), turn, &mut crowd) => accepted,
                 waited = self.until_vacant() => return Ok(Closed::Vacant(waited)),
             };
             turn = turn.wrapping_add(1);
@@ -146,6 +151,9 @@ impl Server {
 
     /// A new connection is dealt to an event loop, unless it is refused. What fails here is its own misfortune.
     fn welcome(self: &Arc<Server>, listener: &Listener, socket: Socket, peer: Address, workers: &Workers) {
+        if self.settings.faults.is_some() && listener.is_filling(&peer) {
+            return;
+        }
         if let Some(why) = self.refusal(&peer) {
             return self.refuse(listener, socket, peer, why);
         }
