@@ -1,4 +1,52 @@
 //! `sockkit connect`: stdin, stdout, verdicts, statuses.
+//!
+//! - `programs`: a program in the user's place
+//! - `scripts`, `verify`: conversations that were laid down, and echoes that are compared
+//! - `patience`: connecting only, again, and until somebody is there
+//! - `verdicts`: who ended it, how, and which status follows
+//! - `people`, `typing`: what makes it a tool for people at a terminal
+//! - `datagrams`, `proxies`: how stdin is cut, and the ways to the peer
+//!
+//! What people complain of in clients of this kind, each with the test that it is not so here:
+//!
+//! | complaint | test |
+//! |---|---|
+//! | a refusal is silent, or exits with 0 | `a_refusal_is_said_with_its_errno_and_no_hint` |
+//! | how much is said changes the status | `a_refusal_is_said_with_its_errno_and_no_hint` |
+//! | a reset is a success | `a_reset_is_a_failure_that_says_what_went_each_way` |
+//! | an upload that is cut off is a success | `an_upload_that_the_peer_cuts_off_is_a_failure` |
+//! | a peer that closes unread is a success | `a_peer_that_closes_without_reading_is_not_taken_for_success` |
+//! | sending only ends before anything has arrived | `directions::sending_only_ends_when_all_is_acknowledged` |
+//! | and is a success though nothing did | `directions::sending_only_to_a_peer_that_resets_says_what_was_not_acknowledged` |
+//! | it stays when the server has closed | `the_peers_end_is_the_end_while_stdin_is_silent` |
+//! | an answer to the end of the input never comes | `an_answer_that_waits_for_the_end_of_the_input_comes` |
+//! | an answer that takes a second is lost | `an_answer_that_takes_its_time_is_waited_for` |
+//! | a transfer never ends, and nobody knows whether it is complete | `people::the_hashes_are_those_of_what_went_each_way` |
+//! | what is sent is not what arrives | `bulk_both_ways_is_exact` |
+//! | a closed stdout is an error | `a_reader_that_has_gone_ends_it_quietly` |
+//! | an idle timeout is silent, and a success | `clocks::a_connection_on_which_nothing_happens_is_idle` |
+//! | an idle timeout fails though both sides had ended | `when_both_have_finished_it_ends_whatever_timers_say` |
+//! | a timeout says that the operation is in progress | `a_connect_that_is_not_answered_times_out_by_our_clock` |
+//! | there is no timeout for connecting | `connecting_has_a_clock_by_default` |
+//! | `-w` is three clocks in one | `clocks::a_peer_that_talks_slowly_is_not_idle` |
+//! | nothing ends it after so long, whatever happens | `clocks::when_its_time_is_over_it_ends_whatever_happens` |
+//! | `-q` is not there | `a_stream_whose_peer_stays_silent_is_left_when_that_was_asked_for` |
+//! | `-i` is for each buffer, not for each line | `people::with_an_interval_the_next_line_waits_and_none_is_lost` |
+//! | a name's second address is not tried | `every_address_of_a_name_is_tried` |
+//! | `host:port` and `[::1]` are no places | `every_way_to_name_a_target_reaches_it` |
+//! | an error says nothing | `scripts::an_expectation_that_is_not_met_says_what_came` |
+//! | UDP to a closed port is a success | `a_datagram_that_nobody_takes_is_refused` |
+//! | UDP with `-z` always succeeds | `patience::with_z_the_statuses_are_the_same` |
+//! | stdin is cut into datagrams unasked | `datagrams::more_than_a_datagram_holds_is_an_error_unless_it_is_to_be_cut` |
+//! | no datagram for each line, and no empty one | `datagrams::stdin_is_one_datagram_unless_it_is_to_be_cut` |
+//! | a wait for a server is a loop in the shell | `patience::it_is_waited_for_until_somebody_answers` |
+//! | a program is left behind, and its status lost | `programs::nothing_of_it_outlives_us` |
+//! | a program's last words are lost | `programs::it_may_leave_while_the_peer_goes_on` |
+//! | a proxy's failure looks like the target's | `proxies::what_a_proxy_says_or_does_itself_is_its_own_failure` |
+//! | there is no line editing | `typing::a_line_can_be_edited_before_it_is_sent` |
+//! | a peer drives the terminal | `a_terminal_sees_the_peers_bytes_escaped_unless_raw` |
+//! | a conversation needs expect(1) | `scripts::statements_are_carried_out_in_the_order_in_which_they_are_typed` |
+//! | letters mean other things in each netcat | `fingers::idioms_do_what_they_did` |
 
 mod datagrams;
 mod patience;
@@ -91,6 +139,29 @@ fn unix_sockets_are_reached_by_path_with_and_without_the_flag() {
             check_echo(&words);
         }
     }
+}
+
+/// A name has addresses of both families, and only one of them has a server.
+#[cfg(unix)]
+#[test]
+fn every_address_of_a_name_is_tried() {
+    for flag in ["-4", "-6"] {
+        let server = Server::start(&format!("{flag} --quiet"));
+        let finished = Run::sockkit(&format!("connect localhost:{}", server.port())).stdin("hello").finish();
+        // Where the name has no address of that family, there is nothing to try.
+        if flag == "-4" || finished.code == 0 {
+            assert_eq!((finished.code, finished.stdout.as_slice()), (0, &b"hello"[..]), "{flag}: {}", finished.stderr);
+        }
+    }
+}
+
+/// Waiting for it would take that long.
+#[test]
+fn connecting_has_a_clock_by_default() {
+    let help = Run::sockkit("connect -h").finish();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let clock = help.split("--connect-timeout").nth(1).unwrap().split("\n  -").next().unwrap();
+    assert!(clock.contains("[default: 10s]"), "{clock}");
 }
 
 #[test]

@@ -348,6 +348,25 @@ fn the_maps_name_every_file() {
     assert_eq!(missing_in_map(&map, &names), ["src/lib.rs: the map does not name units"]);
 }
 
+/// The tests that a table of complaints names, in the comment at the top of a file, without their modules.
+fn answers(map: &Source) -> Vec<String> {
+    let rows = map.text.lines().filter_map(|line| line.strip_prefix("//! | ")?.split(" | `").nth(1));
+    let name =
+        |cell: &str| cell.split('`').next().unwrap_or_default().rsplit("::").next().unwrap_or_default().to_owned();
+    rows.map(name).collect()
+}
+
+#[test]
+fn the_tables_of_complaints_name_tests_that_are_there() {
+    let tests: String = rust_files("tests").into_iter().map(|source| source.text).collect();
+    for map in ["tests/it/probe.rs", "tests/it/connect.rs"] {
+        let answers = answers(&read(map));
+        assert!(answers.len() > 30, "{map}: {answers:?}");
+        let missing = answers.iter().filter(|name| !tests.contains(&format!("fn {name}() {{")));
+        none(&missing.map(|name| format!("{map}: there is no test {name}")).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn the_changelog_has_this_version_once() {
     let headings =
