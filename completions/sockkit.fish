@@ -179,6 +179,12 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l datagram-siz
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record -d 'Record what happens in FILE: as lines of JSON, or as packets if its name ends in .pcapng' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l record-max -d 'Of each direction of a connection, record only the first SIZE bytes' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay -d 'Play the client\'s half of a record that serve or connect has made; stdin is not read' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay-connection -d 'Which connection of the record [default: 1]' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay-match -d 'What must have come before a replay goes on [default: bytes in serve, exact in connect]' -r -f -a "bytes\t'As many bytes as had come then, or datagrams'
+exact\t'The same bytes; the first that differs is told, and the status is 5'
+none\t'Nothing: everything is sent at its time'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay-speed -d 'How fast a replay goes: 1x as it was, 2x in half the time, max without pauses [default: 1x]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s e -l exec -d 'Run PROGRAM, and let it talk to the peer; its arguments come after --' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s c -l sh-exec -d 'The same with a shell\'s command' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l proxy -d 'Connect through a proxy: SCHEME://[USER@]HOST:PORT' -r -f

@@ -10,6 +10,7 @@ mod joining;
 mod kept;
 mod patience;
 mod recorded;
+mod replay;
 mod scripted;
 mod shown;
 mod speaker;
@@ -34,6 +35,7 @@ use crate::program::{self, Program};
 use crate::relay::{Relay, Rules, Taps};
 use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
+use replay::{ClientReplayArgs, Replay};
 use scripted::{ScriptArgs, Scripted};
 use speaker::Speaker;
 use verified::{Verification, VerifyArgs};
@@ -106,6 +108,9 @@ pub struct Args {
     /// What is recorded.
     #[command(flatten)]
     pub record: RecordArgs,
+    /// What is played.
+    #[command(flatten)]
+    pub replay: ClientReplayArgs,
     /// A program in the user's place.
     #[command(flatten)]
     pub program: ProgramArgs,
@@ -179,6 +184,7 @@ struct Plan {
     /// Whether the program can have the socket itself.
     hands_over: bool,
     script: Option<Scripted>,
+    replay: Option<Replay>,
     verification: Option<Verification>,
     raw: bool,
     output_file: Option<PathBuf>,
@@ -221,6 +227,7 @@ impl Plan {
             program: executed::program_of(args)?,
             hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
             script: scripted::script_of(args, transport)?,
+            replay: replay::replay_of(args, transport)?,
             verification: verified::verification_of(args, transport)?,
             raw: args.joining.raw,
             output_file: args.passing.output_file.clone(),
@@ -256,8 +263,8 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
     let joined = args.joining.rules(is_stream);
     Ok(Rules {
         manner: args.datagrams.manner(joined.manner, transport)?,
-        // A program or a script may have something to say to the peer's end.
-        outstays_peer: args.keep_open || args.program.is_any() || args.script.is_any(),
+        // A program, a script or a record may have something to say to the peer's end.
+        outstays_peer: args.keep_open || args.program.is_any() || args.script.is_any() || args.replay.replay.is_some(),
         // A check that hangs helps nobody.
         idle_timeout: args.idle_timeout.or(args.verify.verify.map(|_| VERIFY_IDLE)),
         deadline: args.max_time.map(|time| Instant::now() + time),
@@ -294,7 +301,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
         recording.ends_with(move || ends.fail_output(io::ErrorKind::Other.into()));
         recorded::record(recording.recorder(), &conn, &mut taps)
     });
-    let (speaker, ends) = Speaker::start(plan, &conn, stopper, output)?;
+    let (speaker, ends) = Speaker::start(plan, &conn, stopper, &mut taps, track.as_ref(), output)?;
     let (printer, file) = kept::save(ends.output, plan.output_file.as_deref())?;
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
@@ -307,7 +314,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     }
     let mut outcome = relay.run(ends.input, printer, taps);
     if let Some(track) = track {
-        recorded::close(&track, &outcome);
+        recorded::close(&track, &outcome, speaker.has_reset());
     }
     if let Some(bar) = bar {
         bar.finish_and_clear();

@@ -70,7 +70,7 @@ pub struct Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the peer differs at offset {}: {}", self.offset, self.what)
+        write!(f, "at offset {}: {}", self.offset, self.what)
     }
 }
 
@@ -175,6 +175,17 @@ impl Player {
             // Not now, but when it was due: else every delay would add up.
             self.pass(self.due(time), time);
         }
+    }
+
+    /// Whether nothing more is to be sent, and nothing more is waited for.
+    pub fn is_over(&self) -> bool {
+        let rest = self.script.steps.get(self.next..).unwrap_or_default();
+        let is_awaited = |step: &Step| match &step.action {
+            Action::Data(..) => true,
+            Action::Finished(direction) => *direction != self.ours,
+            Action::Closed(ending) => matches!(ending, Ending::Reset | Ending::PeerReset),
+        };
+        self.has_finished && !rest.iter().any(is_awaited)
     }
 
     /// Our half is closed.

@@ -1,5 +1,6 @@
 //! Records: what `--record` writes, of which connection, and what becomes of it when it cannot be written.
 
+mod client;
 mod packets;
 #[cfg(unix)]
 mod replaying;
@@ -22,6 +23,17 @@ use crate::harness::{Peer, Place, Run, Running, mask, read_exactly, read_to_end}
 pub fn place(name: &str) -> (PathBuf, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     (folder.path().join(name), folder)
+}
+
+/// A record of these events, written by hand.
+pub fn written(events: &[&str]) -> (PathBuf, tempfile::TempDir) {
+    let (record, folder) = place("record.ndjson");
+    let mut text = "{\"sockkit\":1}\n".to_owned();
+    for event in events {
+        text += &format!("{{{event}}}\n");
+    }
+    fs::write(&record, text + "{\"ev\":\"end\"}\n").unwrap();
+    (record, folder)
 }
 
 /// The lines of a record without its first, their times and ports masked.

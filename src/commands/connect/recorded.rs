@@ -21,9 +21,10 @@ pub fn record(recorder: &Recorder, conn: &Conn, taps: &mut Taps) -> Arc<Track> {
     track
 }
 
-/// Writes down how it ended.
-pub fn close(track: &Track, outcome: &Outcome) {
+/// Writes down how it ended; by our reset, or as the relay did.
+pub fn close(track: &Track, outcome: &Outcome, has_reset: bool) {
     let ending = match &outcome.ended {
+        _ if has_reset => Ending::Reset,
         Ended::PeerFinished => Ending::Finished,
         Ended::PeerFailed(error) if matches!(error.kind(), Kind::Reset | Kind::BrokenPipe) => Ending::PeerReset,
         Ended::PeerFailed(error) => Ending::Failed(error.errname().to_owned()),

@@ -1,15 +1,17 @@
-//! Who talks to the peer: whoever is at stdin and stdout, a program, a script, or what verifies an echo.
+//! Who talks to the peer: whoever is at stdin and stdout, a program, a script, a record, or what verifies an echo.
 //!
 //! Owns which it is, from its beginning to what its end means. Must not know how the bytes get to the peer: to the relay all
 //! of them are an input and an output.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use super::Plan;
 use super::executed::{Finished, Piped};
+use super::replay::Replaying;
 use super::scripted::{self, Scripted};
 use super::verified::Verifying;
 use crate::connection::Conn;
@@ -17,9 +19,10 @@ use crate::exit::Status;
 use crate::output::{Output, bulk_stdin, bulk_stdout, stamped};
 #[cfg(unix)]
 use crate::output::{harmless, terminal};
+use crate::record::Track;
 #[cfg(unix)]
 use crate::relay::Traffic;
-use crate::relay::{Ended, Outcome, Stopper};
+use crate::relay::{Ended, Outcome, Stopper, Taps};
 use crate::script::{Played, Stage, play};
 use crate::signals;
 #[cfg(unix)]
@@ -35,6 +38,8 @@ pub enum Speaker {
     Script(Played, Console),
     /// `--verify`.
     Verification(Verifying),
+    /// `--replay`.
+    Replay(Replaying),
 }
 
 /// What a relay joins to the peer.
@@ -47,7 +52,14 @@ pub struct Ends {
 
 impl Speaker {
     /// Begins to speak. A signal ends the relay.
-    pub fn start(plan: &Plan, conn: &Conn, stopper: Stopper, output: Output) -> Result<(Speaker, Ends)> {
+    pub fn start(
+        plan: &Plan,
+        conn: &Arc<Conn>,
+        stopper: Stopper,
+        taps: &mut Taps,
+        track: Option<&Arc<Track>>,
+        output: Output,
+    ) -> Result<(Speaker, Ends)> {
         if let Some(program) = &plan.program {
             let (running, ends) = Piped::start(program, conn, stopper)?;
             return Ok((Speaker::Program(running), ends));
@@ -57,6 +69,11 @@ impl Speaker {
         if let Some(verification) = plan.verification {
             let (verifying, input, output) = verification.start(stopper);
             return Ok((Speaker::Verification(verifying), Ends { input, output }));
+        }
+        if let Some(replay) = &plan.replay {
+            let (_, Ends { output, .. }) = streams(plan, false)?;
+            let (replaying, input) = replay.start(conn, stopper, track.cloned(), taps);
+            return Ok((Speaker::Replay(replaying), Ends { input, output }));
         }
         let Some(Scripted { script, interacts }) = &plan.script else {
             let (console, ends) = streams(plan, true)?;
@@ -79,6 +96,11 @@ impl Speaker {
         Ok((Speaker::Script(played, console), Ends { input, output }))
     }
 
+    /// Whether it has ended the connection with a reset.
+    pub fn has_reset(&self) -> bool {
+        matches!(self, Speaker::Replay(replaying) if replaying.has_reset())
+    }
+
     /// Whether stdin is what is sent.
     pub fn is_stdin(&self) -> bool {
         matches!(self, Speaker::Streams(_))
@@ -98,6 +120,10 @@ impl Speaker {
             Speaker::Verification(verifying) => {
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
                 outcome.ended = verifying.conclude(ended, conn, output);
+            }
+            Speaker::Replay(replaying) => {
+                let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
+                outcome.ended = replaying.conclude(ended, conn);
             }
             // A clock, a signal or a full disk has cut it short.
             Speaker::Script(_, console)

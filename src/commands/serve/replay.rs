@@ -163,7 +163,10 @@ impl Replay {
     fn tell(&self, number: u64, mismatch: &Mismatch) {
         self.differs.store(true, Ordering::SeqCst);
         if let Some(output) = self.output {
-            output.error(format_args!("replay {}, connection {number}: {mismatch}", self.name.display()), None);
+            output.error(
+                format_args!("replay {}, connection {number}: the peer differs {mismatch}", self.name.display()),
+                None,
+            );
         }
     }
 }

@@ -3,21 +3,10 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{lines, place};
+use super::{lines, place, written};
 use crate::harness::{DEADLINE, Finished, Run, Server, Signal, dial, exchange, pattern, read_exactly, read_to_end};
-
-/// A record of these events, written by hand.
-fn written(events: &[&str]) -> (PathBuf, tempfile::TempDir) {
-    let (record, folder) = place("record.ndjson");
-    let mut text = "{\"sockkit\":1}\n".to_owned();
-    for event in events {
-        text += &format!("{{{event}}}\n");
-    }
-    fs::write(&record, text + "{\"ev\":\"end\"}\n").unwrap();
-    (record, folder)
-}
 
 /// A server that plays it.
 fn replay(record: &Path, flags: &str) -> Server {
