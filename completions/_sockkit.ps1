@@ -225,6 +225,7 @@ Register-ArgumentCompleter -Native -CommandName 'sockkit' -ScriptBlock {
             [CompletionResult]::new('-k', '-k', [CompletionResultType]::ParameterName, 'Stay when the peer has finished, until stdin ends')
             [CompletionResult]::new('--keep-open', '--keep-open', [CompletionResultType]::ParameterName, 'Stay when the peer has finished, until stdin ends')
             [CompletionResult]::new('--progress', '--progress', [CompletionResultType]::ParameterName, 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file')
+            [CompletionResult]::new('--no-editing', '--no-editing', [CompletionResultType]::ParameterName, 'Leave what is typed to the terminal')
             [CompletionResult]::new('-d', '-d', [CompletionResultType]::ParameterName, 'Send nothing: stdin is not read, and there is no half-close')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Send nothing: stdin is not read, and there is no half-close')
             [CompletionResult]::new('--recv-only', '--recv-only', [CompletionResultType]::ParameterName, 'Send nothing: stdin is not read, and there is no half-close')

@@ -220,6 +220,7 @@ set edit:completion:arg-completer[sockkit] = {|@words|
             cand -k 'Stay when the peer has finished, until stdin ends'
             cand --keep-open 'Stay when the peer has finished, until stdin ends'
             cand --progress 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'
+            cand --no-editing 'Leave what is typed to the terminal'
             cand -d 'Send nothing: stdin is not read, and there is no half-close'
             cand --no-stdin 'Send nothing: stdin is not read, and there is no half-close'
             cand --recv-only 'Send nothing: stdin is not read, and there is no half-close'

@@ -263,6 +263,7 @@ off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s z -l connect-only -d 'Connect, say so, and close'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s k -l keep-open -d 'Stay when the peer has finished, until stdin ends'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l progress -d 'Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file'
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l no-editing -d 'Leave what is typed to the terminal'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s d -l no-stdin -l recv-only -d 'Send nothing: stdin is not read, and there is no half-close'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l send-only -d 'Drop what the peer sends; done when everything has been acknowledged'
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l no-shutdown -d 'Do not half-close at stdin\'s end'

@@ -18,7 +18,6 @@
 //! | `histogram` | latencies recorded, merged, and their percentiles |
 //! | `completions` | the shells' scripts and the man pages |
 //! | `output` | the only printer |
-//! | `terminal` | lines that are typed and edited while a peer talks |
 //! | `signals` | heard instead of obeyed |
 //! | `network` | networks of addresses: read, printed, and who is in them |
 //! | `units` | durations, sizes, counts: read and printed |
@@ -65,8 +64,6 @@ pub mod record;
 pub mod relay;
 pub mod script;
 pub mod signals;
-#[cfg(unix)]
-pub mod terminal;
 pub mod units;
 
 use std::ffi::OsString;

@@ -1,8 +1,14 @@
 //! The only printer: text and JSON lines on stdout, diagnostics on stderr, colour, progress, and safety from what peers send.
 //!
-//! Owns every byte that reaches a terminal, and whether it may be coloured. Must not know what is printed. Trade-off: it
+//! Owns every byte that reaches a terminal, and whether it may be coloured; `terminal` and `editor` have the line that a person
+//! types meanwhile. Must not know what is printed. Trade-off: it
 //! writes and flushes line by line, so that a reader sees each line when it happens; the one bulk stream of the program,
 //! `connect`'s, does not come through here.
+
+#[cfg(unix)]
+mod editor;
+#[cfg(unix)]
+mod terminal;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -111,9 +117,12 @@ impl Output {
     }
 
     fn diagnose(&self, line: std::fmt::Arguments<'_>) {
-        let mut stderr = AutoStream::new(io::stderr(), self.choice(&io::stderr())).lock();
+        let write = || {
+            let mut stderr = AutoStream::new(io::stderr(), self.choice(&io::stderr())).lock();
+            stderr.write_all(format!("{line}\n").as_bytes())
+        };
         // Where diagnostics cannot be written there is nowhere to say so, and the work must go on.
-        let _ = stderr.write_all(format!("{line}\n").as_bytes());
+        let _ = write_diagnostics(write);
     }
 
     /// Colour on this stream? An explicit `--color` decides; else the terminal, NO_COLOR, CLICOLOR and TERM do.
@@ -166,11 +175,61 @@ impl Output {
     pub fn start_trace(&self, settings: &Trace) -> io::Result<()> {
         let writer: Box<dyn Write + Send> = match &settings.file {
             Some(path) => Box::new(File::create(path)?),
-            None => Box::new(io::stderr()),
+            None => Box::new(Diagnostics),
         };
         trace::start(settings.form, writer);
         Ok(())
     }
+}
+
+/// Writes whole lines to stderr, around a line that is being typed on the same terminal.
+fn write_diagnostics(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    #[cfg(unix)]
+    if io::stderr().is_terminal() {
+        return terminal::write_lines(write);
+    }
+    write()
+}
+
+/// Stderr for whoever writes whole lines.
+struct Diagnostics;
+
+impl Write for Diagnostics {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_diagnostics(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A terminal at which lines are edited until this is dropped.
+#[cfg(unix)]
+pub use terminal::Editing;
+/// The same where the terminal edits lines by itself, as Windows' console does: it is never made.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub enum Editing {}
+
+/// Edits the lines that are typed from now on, if stdin and stdout are terminals that can be driven; what comes is then shown
+/// above the line.
+pub fn edited_stdin() -> Option<(Box<dyn Read + Send>, Editing)> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let can_be_driven = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
+        if !can_be_driven || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return None;
+        }
+        let keys = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+        let screen = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+        let (lines, editing) = terminal::edit(keys, screen).ok()?;
+        Some((Box::new(lines), editing))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// Stdin for bulk: unbuffered, so that what has come is there at once and large reads are not copied twice.
@@ -254,7 +313,7 @@ pub fn hex_dump(offset: u64, bytes: &[u8]) -> String {
 /// Stdout for a peer's bytes: exact to a pipe or file, escaped to a terminal unless `raw`.
 pub fn bulk_stdout(raw: bool) -> io::Result<Box<dyn Write + Send>> {
     if io::stdout().is_terminal() && !raw {
-        return Ok(harmless(Box::new(io::stdout())));
+        return Ok(Box::new(Screen { incomplete: Vec::new() }));
     }
     #[cfg(unix)]
     {
@@ -283,47 +342,38 @@ impl Write for Prompt {
     }
 }
 
-/// Stdin and stdout, where both are a terminal on which a line can be drawn.
-#[cfg(unix)]
-pub fn terminal() -> Option<(File, File)> {
-    use std::os::fd::AsFd;
-    let is_plain = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
-    if is_plain || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return None;
-    }
-    let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
-    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
-    Some((File::from(stdin), File::from(stdout)))
-}
-
-/// The same terminal, which a peer's bytes cannot drive.
-pub fn harmless(terminal: Box<dyn Write + Send>) -> Box<dyn Write + Send> {
-    Box::new(Harmless { terminal, incomplete: Vec::new() })
-}
-
-struct Harmless {
-    terminal: Box<dyn Write + Send>,
+/// A terminal that a peer's bytes cannot drive.
+struct Screen {
     /// The beginning of a character whose other bytes have not come yet.
     incomplete: Vec<u8>,
 }
 
-impl Write for Harmless {
+impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.incomplete.extend_from_slice(bytes);
         let complete = complete_length(&self.incomplete);
         let rest = self.incomplete.split_off(complete);
-        let text = for_terminal(&std::mem::replace(&mut self.incomplete, rest));
-        self.terminal.write_all(text.as_bytes())?;
-        self.terminal.flush()?;
+        show(&for_terminal(&std::mem::replace(&mut self.incomplete, rest)))?;
         Ok(bytes.len())
     }
 
     /// At the end no other bytes come: what is cut short is shown as it is.
     fn flush(&mut self) -> io::Result<()> {
-        let text = for_terminal(&std::mem::take(&mut self.incomplete));
-        self.terminal.write_all(text.as_bytes())?;
-        self.terminal.flush()
+        show(&for_terminal(&std::mem::take(&mut self.incomplete)))
     }
+}
+
+/// Writes text to the terminal that stdout is, around a line that is being typed there.
+fn show(text: &str) -> io::Result<()> {
+    let write = || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    };
+    #[cfg(unix)]
+    return terminal::write_text(text, write);
+    #[cfg(not(unix))]
+    write()
 }
 
 /// How many bytes are there without a character that is cut short at the end.

@@ -93,6 +93,12 @@ pub struct Args {
     /// Show bytes and rate on stderr while it is a terminal, and the time left when stdin is a file
     #[arg(long)]
     pub progress: bool,
+    /// Leave what is typed to the terminal
+    ///
+    /// Without it, lines that are typed at a terminal can be edited before they are sent, and called back with the arrow keys;
+    /// what comes is shown above them. --raw and --progress, which draw on the terminal as well, leave it out too.
+    #[arg(long)]
+    pub no_editing: bool,
     /// Half-close at stdin's end: always so (netcat's flag)
     #[arg(short = 'N', hide = true)]
     pub half_close: bool,
@@ -187,6 +193,7 @@ struct Plan {
     replay: Option<Replay>,
     verification: Option<Verification>,
     raw: bool,
+    edits: bool,
     output_file: Option<PathBuf>,
     hash: Option<Hash>,
     hex: bool,
@@ -230,6 +237,7 @@ impl Plan {
             replay: replay::replay_of(args, transport)?,
             verification: verified::verification_of(args, transport)?,
             raw: args.joining.raw,
+            edits: !(args.no_editing || args.joining.raw || args.joining.no_stdin || args.progress),
             output_file: args.passing.output_file.clone(),
             hash: args.hash,
             hex: args.passing.hex,
@@ -313,6 +321,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
         shown::count(&mut taps, bar);
     }
     let mut outcome = relay.run(ends.input, printer, taps);
+    drop(ends.editing);
     if let Some(track) = track {
         recorded::close(&track, &outcome, speaker.has_reset());
     }

@@ -49,14 +49,14 @@
 //! | letters mean other things in each netcat | `fingers::idioms_do_what_they_did` |
 
 mod datagrams;
+#[cfg(unix)]
+mod editing;
 mod patience;
 mod people;
 #[cfg(all(unix, feature = "exec"))]
 mod programs;
 mod proxies;
 mod scripts;
-#[cfg(target_os = "linux")]
-mod typing;
 mod verdicts;
 mod verify;
 

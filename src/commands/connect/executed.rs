@@ -159,7 +159,7 @@ impl Piped {
         let mut pipes = None;
         let start = || {
             let (running, stdin, stdout) = program.start_on_pipes(Surroundings::of(conn))?;
-            pipes = Some(Ends { input: Box::new(stdout), output: Box::new(Listener(Some(stdin))) });
+            pipes = Some(Ends { input: Box::new(stdout), output: Box::new(Listener(Some(stdin))), editing: None });
             Ok(running)
         };
         let to_stop = stopper.clone();

@@ -54,8 +54,7 @@ pub struct JoiningArgs {
     pub timestamps: bool,
     /// Write what the peer sends to a terminal as it is
     ///
-    /// Without it, what could drive the terminal is escaped, and (connect) what is typed can be edited line by line. Pipes and
-    /// files always get the exact bytes.
+    /// Without it, what could drive the terminal is escaped. Pipes and files always get the exact bytes.
     #[arg(long)]
     pub raw: bool,
 }

@@ -16,26 +16,20 @@ use super::scripted::{self, Scripted};
 use super::verified::Verifying;
 use crate::connection::Conn;
 use crate::exit::Status;
-use crate::output::{Output, bulk_stdin, bulk_stdout, stamped};
-#[cfg(unix)]
-use crate::output::{harmless, terminal};
+use crate::output::{Editing, Output, bulk_stdin, bulk_stdout, edited_stdin, stamped};
 use crate::record::Track;
-#[cfg(unix)]
-use crate::relay::Traffic;
 use crate::relay::{Ended, Outcome, Stopper, Taps};
 use crate::script::{Played, Stage, play};
 use crate::signals;
-#[cfg(unix)]
-use crate::terminal::Terminal;
 
 /// Who it is.
 pub enum Speaker {
     /// Whoever is at stdin and stdout.
-    Streams(Console),
+    Streams,
     /// `-e` and `-c`.
     Program(Piped),
-    /// `--send`, `--expect` and `--script`; then perhaps whoever is at stdin and stdout.
-    Script(Played, Console),
+    /// `--send`, `--expect` and `--script`.
+    Script(Played),
     /// `--verify`.
     Verification(Verifying),
     /// `--replay`.
@@ -48,6 +42,8 @@ pub struct Ends {
     pub input: Box<dyn Read + Send>,
     /// Where what comes goes.
     pub output: Box<dyn Write + Send>,
+    /// The terminal's editor, if lines are edited: it goes when the relay is over.
+    pub editing: Option<Editing>,
 }
 
 impl Speaker {
@@ -68,23 +64,26 @@ impl Speaker {
         signals::hear(move |signal| to_stop.stop(signal)).context("listen for signals")?;
         if let Some(verification) = plan.verification {
             let (verifying, input, output) = verification.start(stopper);
-            return Ok((Speaker::Verification(verifying), Ends { input, output }));
+            return Ok((Speaker::Verification(verifying), Ends { input, output, editing: None }));
         }
+        let printer = bulk_stdout(plan.raw).context("open stdout")?;
+        let printer = if plan.timestamps { stamped(printer) } else { printer };
         if let Some(replay) = &plan.replay {
-            let (_, Ends { output, .. }) = streams(plan, false)?;
             let (replaying, input) = replay.start(conn, stopper, track.cloned(), taps);
-            return Ok((Speaker::Replay(replaying), Ends { input, output }));
+            return Ok((Speaker::Replay(replaying), Ends { input, output: printer, editing: None }));
         }
+        let is_heard = plan.script.as_ref().is_none_or(|scripted| scripted.interacts);
+        let edited = if plan.edits && is_heard { edited_stdin() } else { None };
+        let (edited, editing) = edited.unzip();
+        let typed = || edited.map_or_else(|| bulk_stdin().context("open stdin"), Ok);
         let Some(Scripted { script, interacts }) = &plan.script else {
-            let (console, ends) = streams(plan, true)?;
-            return Ok((Speaker::Streams(console), ends));
+            return Ok((Speaker::Streams, Ends { input: typed()?, output: printer, editing }));
         };
-        let (console, ends) = streams(plan, *interacts)?;
         let is_wanted_no_more = !interacts && script.ends_with_an_expectation();
         let stage = Stage {
             is_stream: conn.transport().is_stream(),
-            output: ends.output,
-            then: interacts.then_some(ends.input),
+            output: printer,
+            then: interacts.then(typed).transpose()?,
             report: scripted::report(output),
             over: Box::new(move |is_done| match (is_done, is_wanted_no_more) {
                 (false, _) => stopper.abandon(),
@@ -93,7 +92,7 @@ impl Speaker {
             }),
         };
         let (played, input, output) = play(script.clone(), stage);
-        Ok((Speaker::Script(played, console), Ends { input, output }))
+        Ok((Speaker::Script(played), Ends { input, output, editing }))
     }
 
     /// Whether it has ended the connection with a reset.
@@ -103,7 +102,7 @@ impl Speaker {
 
     /// Whether stdin is what is sent.
     pub fn is_stdin(&self) -> bool {
-        matches!(self, Speaker::Streams(_))
+        matches!(self, Speaker::Streams)
     }
 
     /// Waits for its end, now that the relay is over, and says what that means for the relay's.
@@ -115,7 +114,7 @@ impl Speaker {
         output: Output,
     ) -> Result<Parting> {
         match self {
-            Speaker::Streams(console) => console.restore(),
+            Speaker::Streams => {}
             Speaker::Program(running) => return Ok(Parting(Some(running.finish(&outcome.ended, deadline)?))),
             Speaker::Verification(verifying) => {
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
@@ -126,13 +125,8 @@ impl Speaker {
                 outcome.ended = replaying.conclude(ended, conn);
             }
             // A clock, a signal or a full disk has cut it short.
-            Speaker::Script(_, console)
-                if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) =>
-            {
-                console.restore();
-            }
-            Speaker::Script(played, console) => {
-                console.restore();
+            Speaker::Script(_) if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) => {}
+            Speaker::Script(played) => {
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
                 outcome.ended = match played.finish() {
                     Some(result) => scripted::conclude(result, ended, conn),
@@ -142,48 +136,6 @@ impl Speaker {
         }
         Ok(Parting(None))
     }
-}
-
-/// Stdin and stdout; a terminal among them whose lines are edited gets its mode back with this.
-#[derive(Default)]
-pub struct Console {
-    #[cfg(unix)]
-    terminal: Option<Terminal>,
-}
-
-impl Console {
-    #[cfg(unix)]
-    fn restore(&self) {
-        if let Some(terminal) = &self.terminal {
-            terminal.restore();
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn restore(&self) {}
-}
-
-/// Stdin and stdout, and where they are a terminal, with lines that can be edited.
-fn streams(plan: &Plan, is_read: bool) -> Result<(Console, Ends)> {
-    let stamp = |printer| if plan.timestamps { stamped(printer) } else { printer };
-    #[cfg(unix)]
-    if let Some((terminal, input, printer)) =
-        terminal().filter(|_| is_read && edits(plan)).and_then(|(stdin, stdout)| Terminal::edit(stdin, stdout))
-    {
-        let output = stamp(harmless(printer));
-        return Ok((Console { terminal: Some(terminal) }, Ends { input, output }));
-    }
-    // Windows' console edits lines by itself.
-    let _ = is_read;
-    let printer = bulk_stdout(plan.raw).context("open stdout")?;
-    let input = bulk_stdin().context("open stdin")?;
-    Ok((Console::default(), Ends { input, output: stamp(printer) }))
-}
-
-/// Whether a line may be edited: not where somebody else draws on the terminal, or nothing is read.
-#[cfg(unix)]
-fn edits(plan: &Plan) -> bool {
-    !plan.raw && !plan.progress && !plan.hex && plan.rules.traffic != Traffic::ReceiveOnly
 }
 
 /// How a speaker ended, as far as that matters besides the relay: of a program.
