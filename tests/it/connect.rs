@@ -4,7 +4,7 @@
 //! - `scripts`, `verify`: conversations that were laid down, and echoes that are compared
 //! - `patience`: connecting only, again, and until somebody is there
 //! - `verdicts`: who ended it, how, and which status follows
-//! - `people`, `typing`: what makes it a tool for people at a terminal
+//! - `people`, `editing`: what makes it a tool for people at a terminal
 //! - `datagrams`, `proxies`: how stdin is cut, and the ways to the peer
 //!
 //! What people complain of in clients of this kind, each with the test that it is not so here:
@@ -43,7 +43,7 @@
 //! | a program is left behind, and its status lost | `programs::nothing_of_it_outlives_us` |
 //! | a program's last words are lost | `programs::it_may_leave_while_the_peer_goes_on` |
 //! | a proxy's failure looks like the target's | `proxies::what_a_proxy_says_or_does_itself_is_its_own_failure` |
-//! | there is no line editing | `typing::a_line_can_be_edited_before_it_is_sent` |
+//! | there is no line editing | `editing::a_line_is_edited_before_it_is_sent_and_comes_back` |
 //! | a peer drives the terminal | `a_terminal_sees_the_peers_bytes_escaped_unless_raw` |
 //! | a conversation needs expect(1) | `scripts::statements_are_carried_out_in_the_order_in_which_they_are_typed` |
 //! | letters mean other things in each netcat | `fingers::idioms_do_what_they_did` |
