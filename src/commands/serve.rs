@@ -376,9 +376,6 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         }
         return Ok(Status::Done);
     }
-    if !plan.query.transport.is_stream() && plan.settings.faults.is_some() {
-        return Err(UsageError("fault rules are for tcp and unix streams".to_owned()).into());
-    }
     if let Some(shortfall) = args.limits.shortfall(&plan.settings.limits) {
         output.note(shortfall);
     }

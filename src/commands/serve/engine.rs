@@ -11,6 +11,7 @@
 //! | `door` | who comes in, and what happens when accepting fails |
 //! | `connection` | one connection from beginning to end |
 //! | `datagrams` | the same for datagrams |
+//! | `post` | datagrams under fault rules |
 //! | `drain` | the end of the server |
 //! | `workers` | the event loops |
 
@@ -19,6 +20,7 @@ mod datagrams;
 mod door;
 mod doorway;
 mod drain;
+mod post;
 mod workers;
 
 use std::collections::HashMap;
@@ -49,6 +51,7 @@ use crate::signals::Heard;
 use door::Closed;
 use doorway::Doorway;
 pub use doorway::prepare;
+use post::Post;
 use workers::{Workers, single_threaded};
 
 /// What is served, and for how long.
@@ -137,6 +140,8 @@ struct Server {
     is_stream: bool,
     /// Who has sent datagrams, if that is recorded.
     peers: Option<Peers>,
+    /// Datagrams under fault rules.
+    post: Option<Mutex<Post>>,
     /// Those that are being served, to be told of the end.
     live: Mutex<HashMap<u64, Arc<Life>>>,
     /// How many were accepted and have not ended.
@@ -173,6 +178,7 @@ pub fn serve(
     let is_stream = listeners.iter().all(|listener| listener.transport().is_stream());
     let metrics = std::mem::take(&mut settings.metrics);
     let server = Arc::new(Server {
+        post: settings.faults.clone().filter(|_| !is_stream).map(|faults| Mutex::new(Post::new(faults))),
         peers: settings.recorder.clone().filter(|_| !is_stream).map(Peers::new),
         settings,
         events,

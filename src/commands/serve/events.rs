@@ -152,6 +152,14 @@ struct Full {
 }
 
 #[derive(Serialize)]
+struct DatagramFault {
+    datagram: u64,
+    peer: String,
+    rule: String,
+    direction: Direction,
+}
+
+#[derive(Serialize)]
 struct DoorStands {
     door: Door,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -325,6 +333,15 @@ impl Events {
         }
         let text = format!("{} connections are open, as many as may be: others wait", Count(connections));
         self.say(Line::Note(text));
+    }
+
+    /// A fault rule has fired on a datagram; said only with `-v`, or in JSON.
+    pub fn datagram_fault(&self, peer: &Address, rule: &Rule, fired: Fired) {
+        let Some(output) = self.wordy() else { return };
+        let (peer, rule) = (peer.to_string(), rule.to_string());
+        let Fired { direction, at: datagram, .. } = fired;
+        let text = format!("fault on {peer}: {rule}, datagram {datagram} {}", direction.word());
+        self.tell(output, "fault", DatagramFault { datagram, peer, rule, direction }, text);
     }
 
     /// A fault rule has shut the door, or its time is over.

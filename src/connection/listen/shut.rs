@@ -38,12 +38,20 @@ impl Listener {
                 self.socket = self.bound()?;
             }
         }
-        if self.transport == Transport::Udp {
-            // One that is connected, here to itself, is no receiver for anybody else.
-            let begun = Instant::now();
-            self.socket.connect(&self.nearest()).map_err(|error| self.failed(Op::Connect, begun, error))?;
-        }
-        Ok(())
+        if self.transport == Transport::Udp { self.mute() } else { Ok(()) }
+    }
+
+    /// A UDP socket that `refuse` has bound hears nobody until `hear`: one that is connected, here to itself, is no receiver
+    /// for others.
+    pub fn mute(&self) -> Result<()> {
+        let begun = Instant::now();
+        self.socket.connect(&self.nearest()).map_err(|error| self.failed(Op::Connect, begun, error))
+    }
+
+    /// Ends `mute`.
+    pub fn hear(&self) -> Result<()> {
+        let begun = Instant::now();
+        self.socket.disconnect().map_err(|error| self.failed(Op::Connect, begun, error))
     }
 
     /// Has connects get no answer until `open`: the queue is as short as can be, and a connection of our own fills it.

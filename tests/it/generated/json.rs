@@ -76,7 +76,7 @@ fn records() -> [(&'static str, String); 7] {
     stalled.connect(&name).expect("it listens");
     (&stalled).write_all(&pattern(50_000)).expect("all is taken");
     let events = server.end(Signal::Interrupt).stdout;
-    let datagrams = Server::start("--udp --json");
+    let datagrams = Server::start("--udp --json -F delay=0s,times=1");
     // Nobody reads so many events.
     ask_many(&datagrams.v4());
     // The verdict that follows is of datagrams, which have no TCP_INFO.

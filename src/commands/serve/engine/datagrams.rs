@@ -28,9 +28,13 @@ impl Server {
     ) -> Ending {
         let last_call = watch::Sender::new(false);
         let mut answering = JoinSet::new();
-        for listener in listeners {
-            answering.spawn(self.clone().answer(listener, last_call.subscribe()));
+        let listeners: Vec<Arc<Driven<Listener>>> = listeners.into_iter().map(Arc::new).collect();
+        for listener in &listeners {
+            answering.spawn(self.clone().answer(listener.clone(), last_call.subscribe()));
         }
+        // They end with the runtime.
+        tokio::spawn(self.clone().deliver_what_is_late());
+        tokio::spawn(self.clone().mind_the_door(listeners));
         let vacant = tokio::select! {
             () = self.until_over(wishes) => None,
             waited = self.until_vacant() => Some(waited),
@@ -38,7 +42,10 @@ impl Server {
         self.stop();
         last_call.send_replace(true);
         let insisted = tokio::select! {
-            () = async { while answering.join_next().await.is_some() {} } => None,
+            () = async {
+                while answering.join_next().await.is_some() {}
+                self.all_delivered().await;
+            } => None,
             number = self.until_told(wishes) => number,
             () = tokio::time::sleep(self.settings.grace) => None,
         };
@@ -50,7 +57,7 @@ impl Server {
     }
 
     /// Each datagram is answered to whoever sent it. No error ends the loop: each concerns one peer.
-    async fn answer(self: Arc<Server>, listener: Driven<Listener>, mut last_call: watch::Receiver<bool>) {
+    async fn answer(self: Arc<Server>, listener: Arc<Driven<Listener>>, mut last_call: watch::Receiver<bool>) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
             let received = poll_fn(|context| {
@@ -62,8 +69,8 @@ impl Server {
             };
             // What recvfrom(2) reports here is the fate of an earlier answer: its receiver is gone.
             let Ok(datagram) = received else { continue };
-            let is_taken = self.take(&listener, &buffer[..datagram.length], &datagram).await;
-            if is_taken && self.settings.limits.total.is_some_and(|total| self.counters.datagrams.get() >= total) {
+            self.receive(&listener, &buffer[..datagram.length], &datagram).await;
+            if self.settings.limits.total.is_some_and(|total| self.counters.datagrams.get() >= total) {
                 return self.finished.notify_one();
             }
         }
@@ -71,10 +78,10 @@ impl Server {
     }
 
     /// What came before the end. The event loop may not have heard of it yet, so the queue itself is asked.
-    async fn answer_what_is_queued(&self, listener: &Driven<Listener>, buffer: &mut [u8]) {
+    async fn answer_what_is_queued(&self, listener: &Arc<Driven<Listener>>, buffer: &mut [u8]) {
         loop {
             match listener.get().socket().recv_from(buffer) {
-                Ok(datagram) => drop(self.take(listener, &buffer[..datagram.length], &datagram).await),
+                Ok(datagram) => self.receive(listener, &buffer[..datagram.length], &datagram).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {}
             }
@@ -83,12 +90,12 @@ impl Server {
         }
     }
 
-    /// Answers a datagram, unless it is refused; says whether it was taken.
-    async fn take(&self, listener: &Driven<Listener>, bytes: &[u8], datagram: &Datagram) -> bool {
+    /// Answers a datagram, unless it is refused.
+    pub(super) async fn take(&self, listener: &Arc<Driven<Listener>>, bytes: &[u8], datagram: &Datagram) {
         if !self.settings.access.admits(&datagram.from) {
             self.counters.datagrams_refused.add(1);
             self.events.refused(&datagram.from, listener.get(), Refusal::Denied);
-            return false;
+            return;
         }
         self.counters.datagrams.add(1);
         self.counters.received_bytes.add(bytes.len() as u64);
@@ -101,33 +108,38 @@ impl Server {
         if let Some(track) = &track {
             track.data(Direction::Received, bytes);
         }
-        if !self.answer_to(listener, bytes, &datagram.from, track.as_deref()).await {
+        if !self.answer_to(listener, bytes, &datagram.from, track.as_ref()).await {
             self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers()));
         }
-        true
     }
 
     /// Answers a datagram, and says whether anything was sent.
     async fn answer_to(
+        &self,
+        listener: &Arc<Driven<Listener>>,
+        bytes: &[u8],
+        peer: &Address,
+        track: Option<&Arc<Track>>,
+    ) -> bool {
+        let Some(limit) = answer_limit(listener.get(), peer, bytes.len()) else { return false };
+        let Service::Replay(replay) = &self.settings.service else {
+            let Some(reply) = self.settings.service.reply(bytes, limit) else { return false };
+            return self.post(listener, &reply, peer, track).await;
+        };
+        let mut is_answered = false;
+        for answer in replay.answers(peer, bytes) {
+            is_answered |= answer.len() <= limit && self.post(listener, &answer, peer, track).await;
+        }
+        is_answered
+    }
+
+    pub(super) async fn send(
         &self,
         listener: &Driven<Listener>,
         bytes: &[u8],
         peer: &Address,
         track: Option<&Track>,
     ) -> bool {
-        let Some(limit) = answer_limit(listener.get(), peer, bytes.len()) else { return false };
-        let Service::Replay(replay) = &self.settings.service else {
-            let Some(reply) = self.settings.service.reply(bytes, limit) else { return false };
-            return self.send(listener, &reply, peer, track).await;
-        };
-        let mut is_answered = false;
-        for answer in replay.answers(peer, bytes) {
-            is_answered |= answer.len() <= limit && self.send(listener, &answer, peer, track).await;
-        }
-        is_answered
-    }
-
-    async fn send(&self, listener: &Driven<Listener>, bytes: &[u8], peer: &Address, track: Option<&Track>) -> bool {
         let sent = poll_fn(|context| listener.poll_write(context, |socket| socket.send_to(bytes, peer))).await;
         if sent.is_err() {
             return false;

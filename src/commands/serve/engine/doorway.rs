@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::commands::serve::events::Events;
 use crate::commands::serve::faults::Faults;
-use crate::connection::{Driven, Listener};
+use crate::connection::{Driven, Listener, Transport};
 use crate::fault::door::{Door, Standing};
 
 /// The listeners, and how the door stands.
@@ -25,9 +25,18 @@ pub struct Doorway {
 
 /// Shuts listeners that nobody knows of yet, if the door is shut at first.
 pub fn prepare(listeners: &mut [Listener], faults: &Faults) -> Result<()> {
-    let door = faults.set().door(Duration::ZERO).door;
+    let set = faults.set();
+    let door = set.door(Duration::ZERO).door;
     for listener in listeners {
-        shut(listener, door)?;
+        if listener.transport() == Transport::Udp && set.refuses() {
+            // A UDP socket must be bound by its port's number, to be shut and opened again while it is in use.
+            listener.refuse()?;
+            if door == Door::Open {
+                listener.open()?;
+            }
+        } else {
+            shut(listener, door)?;
+        }
     }
     Ok(())
 }
