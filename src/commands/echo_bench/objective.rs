@@ -135,6 +135,16 @@ impl Objective {
     }
 }
 
+impl Objective {
+    /// How many messages it takes before anything can be said about it.
+    pub fn samples_needed(&self) -> u64 {
+        match self.metric {
+            Metric::Percentile(percent) => samples_needed(percent),
+            _ => 0,
+        }
+    }
+}
+
 /// As it was typed.
 impl fmt::Display for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

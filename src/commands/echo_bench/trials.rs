@@ -4,6 +4,8 @@
 //! search doubles until a rate fails and halves the distance from there, so that it takes about ten runs whatever the
 //! machine; it assumes that what fails at one rate fails at every higher one.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -12,7 +14,7 @@ use super::collector::Measured;
 use super::load::Load;
 use super::objective::Objective;
 use super::pacing::Arrival;
-use super::plan::Plan;
+use super::plan::{Plan, Until};
 use super::runs::Run;
 
 /// A ramp's steps, at equal ratios.
@@ -29,6 +31,11 @@ const TRIALS_MAX: usize = 40;
 
 /// A rate that was not reached was not tried.
 const REACHED: f64 = 0.95;
+
+/// A rate is tried for as long as the objectives' percentiles need messages, and a little more, since some arrive late; but
+/// nobody waits longer than this for one rate.
+const TRIAL_MAX: Duration = Duration::from_secs(60);
+const MORE_SAMPLES: f64 = 1.1;
 
 /// From a rate to another.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,7 +138,7 @@ impl Course<'_> {
             };
             let is_close =
                 held.as_ref().zip(failed.as_ref()).is_some_and(|((held, _), (failed, _))| failed / held < 1.0 + CLOSE);
-            if is_over || is_close || rate < 1.0 {
+            if is_over || is_close || rate < 1.0 || self.time_needed(rate) > TRIAL_MAX {
                 break;
             }
         }
@@ -140,8 +147,18 @@ impl Course<'_> {
         Ok((trials, shown.unwrap_or_default()))
     }
 
+    /// How long a rate must be measured before all objectives can be judged.
+    fn time_needed(&self, rate: f64) -> Duration {
+        let samples = self.objectives.iter().map(Objective::samples_needed).max().unwrap_or(0);
+        Duration::try_from_secs_f64(samples as f64 * MORE_SAMPLES / rate).unwrap_or(Duration::MAX)
+    }
+
     fn attempt(&self, rate: f64, trials: &mut Trials, run: &mut RunOnce<'_>) -> Result<Measured> {
-        let plan = Plan { load: Load::Open { rate, arrival: self.arrival }, ..self.plan.clone() };
+        let until = match self.plan.until {
+            Until::Time(time) => Until::Time(time.max(self.time_needed(rate).min(TRIAL_MAX))),
+            messages @ Until::Messages(_) => messages,
+        };
+        let plan = Plan { load: Load::Open { rate, arrival: self.arrival }, until, ..self.plan.clone() };
         let measured = run(&plan)?;
         let short = Run::of(&measured);
         let generator_limited = super::report::is_generator_limited(&measured);
@@ -157,8 +174,6 @@ impl Course<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::commands::echo_bench::plan;
 
@@ -166,8 +181,10 @@ mod tests {
     fn server(knee: f64) -> impl FnMut(&Plan) -> Result<Measured> {
         move |plan| {
             let Load::Open { rate, .. } = plan.load else { panic!("a course has rates") };
-            let mut measured = Measured { elapsed: Duration::from_secs(1), ..Measured::default() };
-            measured.response.record_many(if rate <= knee { 100_000 } else { 10_000_000 }, rate as u64);
+            let Until::Time(elapsed) = plan.until else { panic!("a course has a time") };
+            let mut measured = Measured { elapsed, ..Measured::default() };
+            let count = (rate * elapsed.as_secs_f64()) as u64;
+            measured.response.record_many(if rate <= knee { 100_000 } else { 10_000_000 }, count);
             Ok(measured)
         }
     }
@@ -185,6 +202,13 @@ mod tests {
         }
         let (trials, _) = course.search(None, &mut server(0.0)).unwrap();
         assert_eq!(trials.highest_rate_per_s, None);
+        // Where a second is too short for the percentile, a rate is tried for longer; but not for ever.
+        let objectives = [Objective::parse("p99<1ms").unwrap()];
+        let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &objectives };
+        let found = course.search(None, &mut server(50.0)).unwrap().0.highest_rate_per_s.unwrap();
+        assert!(found <= 50.0 && found > 50.0 / (1.0 + CLOSE), "{found}");
+        let (trials, _) = course.search(None, &mut server(5.0)).unwrap();
+        assert!(trials.highest_rate_per_s.is_none() && trials.trials.len() < 10, "{trials:?}");
     }
 
     #[test]
