@@ -38,12 +38,16 @@ pub struct Unmet {
 
 /// A script that is being carried out.
 pub struct Played {
+    ear: Arc<Ear>,
     ended: Receiver<Result<Done, Unmet>>,
 }
 
 impl Played {
-    /// Waits for its end.
-    pub fn finish(&self) -> Option<Result<Done, Unmet>> {
+    /// Waits for its end; where the connection has failed, nothing more is waited for.
+    pub fn finish(&self, has_failed: bool) -> Option<Result<Done, Unmet>> {
+        if has_failed {
+            self.ear.end(End::Failed);
+        }
         self.ended.recv().ok()
     }
 }
@@ -71,7 +75,7 @@ pub fn play(script: Script, stage: Stage) -> (Played, Box<dyn Read + Send>, Box<
     let ear = Arc::new(Ear::new(is_stream));
     let (outgoing, pieces) = mpsc::channel();
     let (tell, ended) = mpsc::channel();
-    let hears = Hears { ear: ear.clone(), output: Some(output) };
+    let (hears, to_tell) = (Hears { ear: ear.clone(), output: Some(output) }, ear.clone());
     thread::spawn(move || {
         let mut player = Player { ear: &ear, outgoing: Some(outgoing), variables: Variables::new(), report };
         let result = player.carry_out(&script.steps);
@@ -82,7 +86,7 @@ pub fn play(script: Script, stage: Stage) -> (Played, Box<dyn Read + Send>, Box<
         let _ = tell.send(result);
         over(is_done);
     });
-    (Played { ended }, Box::new(Says { pieces, rest: Vec::new(), then }), Box::new(hears))
+    (Played { ear: to_tell, ended }, Box::new(Says { pieces, rest: Vec::new(), then }), Box::new(hears))
 }
 
 struct Player<'a> {

@@ -128,7 +128,8 @@ impl Speaker {
             Speaker::Script(_) if !outcome.ended.is_clean() && !matches!(outcome.ended, Ended::PeerFailed(_)) => {}
             Speaker::Script(played) => {
                 let ended = std::mem::replace(&mut outcome.ended, Ended::EndsFinished);
-                outcome.ended = match played.finish() {
+                let has_failed = matches!(ended, Ended::PeerFailed(_));
+                outcome.ended = match played.finish(has_failed) {
                     Some(result) => scripted::conclude(result, ended, conn),
                     None => ended,
                 };
