@@ -22,6 +22,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::connection::endpoint::drives_terminal;
 use crate::connection::trace;
 
 /// Good news.
@@ -418,12 +419,6 @@ pub fn for_terminal(bytes: &[u8]) -> String {
         text.extend(chunk.invalid().escape_ascii().map(char::from));
     }
     text
-}
-
-/// Control characters, and the invisible ones that reorder or hide text (Unicode TR 36 section 2.10).
-pub fn drives_terminal(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]

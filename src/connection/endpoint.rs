@@ -299,12 +299,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Writes bytes as text that is safe on a terminal: control characters and what is not UTF-8 are escaped. Backslashes
+/// Control characters, and the invisible ones that reorder or hide text (Unicode TR 36 section 2.10).
+pub fn drives_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Writes bytes as text that is safe on a terminal: what could drive it and what is not UTF-8 are escaped. Backslashes
 /// are left alone, because Windows paths are full of them.
 fn write_printable(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() {
+            if drives_terminal(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 f.write_char(c)?;
@@ -598,6 +604,7 @@ mod tests {
     fn no_name_brings_control_characters_to_a_terminal() {
         for (name, expected) in [
             (UnixName::Path("/a\u{1b}[2J\n\u{9b}".into()), "unix:/a\\u{1b}[2J\\n\\u{9b}"),
+            (UnixName::Path("a\u{202e}b\u{200b}".into()), "unix:a\\u{202e}b\\u{200b}"),
             (UnixName::Path("C:\\a".into()), "unix:C:\\a"),
             (UnixName::Path("@a".into()), "unix:./@a"),
             (UnixName::Abstract(b"\0a\xff\xc3\xa9".to_vec()), "unix:@\\u{0}a\\xff\u{e9}"),

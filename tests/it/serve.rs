@@ -12,6 +12,8 @@ mod paths;
 #[cfg(unix)]
 mod readiness;
 mod scarcity;
+#[cfg(target_os = "linux")]
+mod survival;
 #[cfg(unix)]
 pub mod telling;
 

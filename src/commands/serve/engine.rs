@@ -349,7 +349,8 @@ impl Server {
             let (Ok(conn), Ok(place)) = (conn, room.clone().try_acquire_owned()) else { continue };
             let server = self.clone();
             tokio::spawn(async move {
-                let text = || metrics::text(&server.summary(), *server.open.borrow(), server.begun.elapsed());
+                let faults = || server.settings.faults.as_ref().map(|faults| faults.counts()).unwrap_or_default();
+                let text = || metrics::text(&server.summary(), &faults(), *server.open.borrow(), server.begun.elapsed());
                 metrics::answer(conn, text).await;
                 drop(place);
             });

@@ -11,6 +11,7 @@ use std::task::ready;
 use std::time::Duration;
 
 use super::counters::Summary;
+use super::faults::Count;
 use crate::connection::ready::Queue;
 use crate::connection::{Conn, Driven};
 
@@ -95,8 +96,8 @@ fn judge(head: &[u8]) -> &'static str {
     }
 }
 
-/// The metrics of a server that has so many open connections and is so old.
-pub fn text(summary: &Summary, open: u64, age: Duration) -> String {
+/// The metrics of a server that has so many open connections and is so old; with its fault rules, if it has any.
+pub fn text(summary: &Summary, faults: &[Count], open: u64, age: Duration) -> String {
     let Summary { connections, connections_failed: failed, connections_timed_out: timed_out, .. } = *summary;
     let cut = summary.connections_cut;
     let clean = connections.saturating_sub(open + failed + timed_out + cut);
@@ -105,6 +106,8 @@ pub fn text(summary: &Summary, open: u64, age: Duration) -> String {
     let mut metric = |name: &str, kind: &str, help: &str, label: &str, values: &[(&str, u64)]| {
         let _ = write!(text, "# HELP sockkit_{name} {help}\n# TYPE sockkit_{name} {kind}\n");
         for (value, number) in values {
+            // A rule's text may have what ends a label's value.
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let labels = if label.is_empty() { String::new() } else { format!("{{{label}=\"{value}\"}}") };
             let _ = writeln!(text, "sockkit_{name}{labels} {number}");
         }
@@ -125,6 +128,10 @@ pub fn text(summary: &Summary, open: u64, age: Duration) -> String {
     metric("datagrams_total", "counter", "Datagrams received, and what became of them.", "result", &results);
     let directions = [("in", summary.received_bytes), ("out", summary.sent_bytes)];
     metric("bytes_total", "counter", "Bytes received and sent.", "direction", &directions);
+    if !faults.is_empty() {
+        let fired: Vec<(&str, u64)> = faults.iter().map(|count| (count.rule.as_str(), count.fired)).collect();
+        metric("faults_total", "counter", "How often each fault rule has fired.", "rule", &fired);
+    }
     let help = "Accepts that failed for want of descriptors or memory.";
     metric("accept_failures_total", "counter", help, "", &[("", summary.accepts_failed)]);
     let help = "Events that nobody read in time.";
@@ -162,12 +169,14 @@ mod tests {
     #[test]
     fn connections_are_counted_once_each() {
         let summary = Summary { connections: 10, connections_failed: 2, connections_cut: 1, ..Summary::default() };
-        let text = text(&summary, 3, Duration::from_secs(7));
+        let faults = [Count { rule: "reset,after=1KiB".to_owned(), fired: 5 }];
+        let text = text(&summary, &faults, 3, Duration::from_secs(7));
         for line in [
             "sockkit_connections_total{result=\"clean\"} 4",
             "sockkit_connections_total{result=\"failed\"} 2",
             "sockkit_connections_total{result=\"cut\"} 1",
             "sockkit_connections_open 3",
+            "sockkit_faults_total{rule=\"reset,after=1KiB\"} 5",
             "sockkit_uptime_seconds 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -5,6 +5,7 @@
 //! would hold its buffer; so it is given one, for as long as one poll takes, that its thread's connections share.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -62,11 +63,12 @@ const QUIET: Duration = Duration::from_millis(50);
 /// The connection itself, under all layers.
 pub struct Wire<'a> {
     life: &'a Life,
-    taps: Taps,
+    /// None for nearly everybody, and then no larger than that.
+    taps: Option<Box<Taps>>,
     /// Set while the peer is silent and the server wants to stop.
     quiet: Option<Pin<Box<Sleep>>>,
     /// What had come with something else, and is received first.
-    early: Vec<u8>,
+    early: VecDeque<u8>,
     /// How many more bytes may come.
     left_bytes: u64,
     /// Its input was ended on this side.
@@ -75,22 +77,21 @@ pub struct Wire<'a> {
 
 impl<'a> Wire<'a> {
     /// Over a connection whose bytes the taps see; its input ends after so many bytes.
-    pub fn new(life: &'a Life, taps: Taps, received_bytes_max: Option<u64>) -> Wire<'a> {
+    pub fn new(life: &'a Life, taps: Option<Box<Taps>>, received_bytes_max: Option<u64>) -> Wire<'a> {
         let left_bytes = received_bytes_max.unwrap_or(u64::MAX);
-        Wire { life, taps, quiet: None, early: Vec::new(), left_bytes, is_ended: false }
+        Wire { life, taps, quiet: None, early: VecDeque::new(), left_bytes, is_ended: false }
     }
 
     /// Has these bytes received first: they came with something that was not the service's.
     pub fn receive_first(&mut self, early: Vec<u8>) {
-        self.early = early;
+        self.early = early.into();
     }
 
     /// As much of what had come as fits.
     #[cold]
     fn take_early(&mut self, buffer: &mut [u8]) -> usize {
         let length = self.early.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.early[..length]);
-        self.early.drain(..length);
+        self.early.drain(..length).zip(buffer).for_each(|(byte, place)| *place = byte);
         length
     }
 
@@ -155,12 +156,10 @@ impl Stream for Wire<'_> {
         self.quiet = None;
         self.left_bytes -= received as u64;
         self.life.received(received);
-        if received == 0 {
-            self.taps.finished.drain(..).for_each(|tap| tap());
-            return Poll::Ready(Ok(0));
-        }
-        for tap in &mut self.taps.received {
-            tap(&buffer[..received]);
+        match &mut self.taps {
+            Some(taps) if received == 0 => taps.finished.drain(..).for_each(|tap| tap()),
+            Some(taps) => taps.received.iter_mut().for_each(|tap| tap(&buffer[..received])),
+            None => {}
         }
         Poll::Ready(Ok(received))
     }
@@ -170,14 +169,16 @@ impl Stream for Wire<'_> {
         let sent = ready!(self.life.driven().poll_write(context, |socket| socket.send(bytes)));
         let sent = sent.map_err(|error| self.broken(Op::Send, error))?;
         self.life.sent(sent);
-        for tap in &mut self.taps.sent {
-            tap(&bytes[..sent]);
+        if let Some(taps) = &mut self.taps {
+            taps.sent.iter_mut().for_each(|tap| tap(&bytes[..sent]));
         }
         Poll::Ready(Ok(sent))
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.taps.finishing.drain(..).for_each(|tap| tap());
+        if let Some(taps) = &mut self.taps {
+            taps.finishing.drain(..).for_each(|tap| tap());
+        }
         Poll::Ready(self.life.conn().finish().map_err(|error| Broken::Call(Box::new(error))))
     }
 }

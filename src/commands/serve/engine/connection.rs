@@ -35,10 +35,10 @@ const LINGER: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Server {
-    /// Serves it until its end, and tells of it.
-    pub(super) async fn attend(&self, id: u64, conn: Conn, chosen: Option<Box<Chosen>>) {
-        // Out of memory or of watches (epoll_ctl(2)): the connection is closed, the server goes on.
-        let Ok(driven) = Driven::new(conn) else { return };
+    /// A connection's life begins, on the current event loop. Out of memory or of watches (epoll_ctl(2)) there is none: the
+    /// connection is closed, the server goes on.
+    pub(super) fn begin(&self, id: u64, conn: Conn) -> Option<Arc<Life>> {
+        let driven = Driven::new(conn).ok()?;
         let life = Arc::new(Life::new(driven, self.settings.limits.idle_timeout.is_some()));
         lock(&self.live).insert(id, life.clone());
         // Told to stop before it was in the list of those who are told.
@@ -48,26 +48,48 @@ impl Server {
         if self.cutting.load(Ordering::SeqCst) {
             life.ask(Asked::ToEnd);
         }
-        let how = self.serve(id, &life, chosen).await;
+        Some(life)
+    }
+
+    /// Serves it until its end, and tells of it.
+    pub(super) async fn attend(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) {
+        let has_more = self.settings.recorder.is_some() || self.settings.expected.is_some();
+        let how = if has_more || self.settings.has_proxy_header || chosen.is_some() {
+            // Boxed, so that a connection of which nothing more is asked is not as large as this one.
+            Box::pin(self.serve_with_more(id, life, chosen)).await
+        } else {
+            self.serve(id, life).await
+        };
         let traffic = life.traffic();
         lock(&self.live).remove(&id);
         self.counters.ended(traffic, &how);
         self.events.closed(id, life.conn(), traffic, &how);
     }
 
-    async fn serve(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) -> How {
+    /// Serves it with nothing in between.
+    async fn serve(&self, id: u64, life: &Life) -> How {
+        let mut wire = Wire::new(life, None, self.settings.limits.received_bytes);
+        let how = {
+            let visit = Visit { number: id, life };
+            let idle = self.settings.limits.idle_timeout.map(Idle::new);
+            unless_over(life, idle, pin!(self.settings.service.serve(&mut wire, &visit))).await
+        };
+        let how = end_of(&wire, how.map(How::of));
+        conclude(life, &how).await;
+        how
+    }
+
+    /// Serves it with a header ahead of it, rules over it, and those who look at it.
+    async fn serve_with_more(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) -> How {
         let mut taps = Taps::default();
         let recorder = self.settings.recorder.as_ref();
         let track = recorder.map(|recorder| recorded::record(recorder, id, life.conn(), &mut taps));
         let comparison = self.settings.expected.as_ref().map(Expected::begin);
         taps.received.extend(comparison.as_ref().map(Comparison::tap));
-        let mut wire = Wire::new(life, taps, self.settings.limits.received_bytes);
+        let mut wire = Wire::new(life, Some(Box::new(taps)), self.settings.limits.received_bytes);
         let rules = chosen.map(|chosen| (chosen, track.clone()));
-        let how = match self.carry(id, life, &mut wire, rules).await {
-            Ok(How::PeerFinished | How::Finished) if wire.is_full() => How::Full,
-            Ok(How::PeerFinished | How::Finished) if wire.is_ended_here() => How::Stopped,
-            Ok(how) | Err(how) => how,
-        };
+        let how = self.carry(id, life, &mut wire, rules).await;
+        let how = end_of(&wire, how);
         if let Some(difference) = comparison.and_then(|comparison| comparison.end()) {
             self.counters.unexpected.add(1);
             self.events.unexpected(Some(id), life.conn().peer(), difference);
@@ -118,6 +140,15 @@ impl Server {
             faults.count(rule);
         }
         self.events.fault(id, life.conn(), rule, fired);
+    }
+}
+
+/// How it ended, when it may have been the server that ended the peer's direction.
+fn end_of(wire: &Wire<'_>, how: Result<How, How>) -> How {
+    match how {
+        Ok(How::PeerFinished | How::Finished) if wire.is_full() => How::Full,
+        Ok(How::PeerFinished | How::Finished) if wire.is_ended_here() => How::Stopped,
+        Ok(how) | Err(how) => how,
     }
 }
 

@@ -162,11 +162,20 @@ impl Server {
         let chosen = self.settings.faults.as_ref().and_then(|faults| faults.choose(id, &peer)).map(Box::new);
         match listener.connection(socket, peer) {
             Ok(conn) => {
-                self.enter(place);
                 self.events.accepted(id, &conn);
+                let worker = workers.deal(id);
+                let begun = {
+                    let _on_its_loop = worker.enter();
+                    self.begin(id, conn)
+                };
+                let Some(life) = begun else { return };
+                self.enter(place);
                 let server = self.clone();
-                workers.deal(id).spawn(async move {
-                    server.attend(id, conn, chosen).await;
+                // Little is kept for as long as it lasts: there may be ten thousand.
+                worker.spawn(async move {
+                    server.attend(id, &life, chosen).await;
+                    let place = self::place(life.conn().peer());
+                    drop(life);
                     server.leave(place);
                 });
             }
