@@ -52,3 +52,25 @@ fn an_end_in_the_middle_of_a_message_fails_the_run_with_its_cause() {
         }
     }
 }
+
+#[test]
+fn what_serve_does_to_datagrams_is_counted_exactly() {
+    for (rule, words, name) in [
+        ("drop,every=2500,times=1", "-n 5000 -W 300ms", "lost"),
+        ("drop,every=2500,times=1", "-n 5000 -W 300ms --window 4", "lost"),
+        ("dup,every=250,times=1", "-n 500", "duplicate"),
+        ("dup,every=250,times=1", "-n 500 --window 4", "duplicate"),
+        ("reorder=1,every=250,times=1", "-n 500 --window 8", "reordered"),
+        ("corrupt=1,every=250,times=1", "-n 500", "corrupt"),
+        ("corrupt=1,every=250,times=1", "-n 500 --window 4", "corrupt"),
+        ("truncate=30B,every=250,times=1", "-n 500 --window 4", "truncated"),
+    ] {
+        let server = Server::start(&format!("-4 -u --quiet -F {rule} --seed 1"));
+        let (report, status) = report(&format!("-u {} {words}", server.v4()));
+        for other in ["lost", "late", "duplicate", "reordered", "corrupt", "truncated", "refused", "stray"] {
+            assert_eq!(report["errors"][other], u64::from(other == name), "{rule} {words} {other}: {report}");
+        }
+        let is_wrong = matches!(name, "corrupt" | "truncated");
+        assert_eq!(status, if is_wrong { 5 } else { 0 }, "{rule} {words}: {report}");
+    }
+}
