@@ -32,6 +32,7 @@ use crate::connection::{Conn, Endpoint, Options, Proxy, Query, Role, Source, Tra
 use crate::exit::Status;
 use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
+use crate::record::Ending;
 use crate::relay::{Relay, Rules, Taps};
 use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
@@ -294,6 +295,9 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     let _own_path = conn.take_path();
     let conn = Arc::new(conn);
     if plan.connects_only {
+        if let Some(recording) = recording {
+            recorded::record(recording.recorder(), &conn, &mut Taps::default()).close(Ending::Left, 0);
+        }
         verdict::tell_connected(&conn, begun.elapsed(), output)?;
         return Ok(Status::Done);
     }

@@ -131,6 +131,13 @@ fn a_reset_is_recorded_and_so_is_that_nobody_was_there() {
     assert_eq!(running.finish().code, 1);
     peer.finish();
     assert_eq!(lines(&record)[2], r#"{"conn":1,"ev":"close","how":"peer-rst","rx":0,"tx":1}"#);
+    let peer = Peer::start(Place::Tcp, |peer| read_to_end(&peer));
+    assert_eq!(
+        Run::sockkit("connect -z --force --record").args([record.as_path(), peer.address.as_ref()]).finish().code,
+        0
+    );
+    peer.finish();
+    assert_eq!(lines(&record)[1], r#"{"conn":1,"ev":"close","how":"left","rx":0,"tx":0}"#);
     let finished = Run::sockkit("connect 127.0.0.1:1 --force --record").args([&record]).finish();
     assert_eq!(finished.code, 1);
     assert_eq!(lines(&record), [r#"{"ev":"end","conns":0,"complete":true}"#]);

@@ -1,6 +1,7 @@
 //! The recorder from several threads, and with files that fail.
 
 use std::io::BufReader;
+#[cfg(target_os = "linux")]
 use std::sync::mpsc;
 use std::time::SystemTime;
 

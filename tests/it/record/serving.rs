@@ -1,6 +1,6 @@
 //! `serve --record`: several connections in one record, datagrams by their peers, and a server that outlives its record.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -107,6 +107,34 @@ fn the_datagrams_of_a_peer_are_a_connection() {
                 r#""ev":"rx","off":3,"txt":"three""#,
                 r#""ev":"tx","off":3,"txt":"three""#,
                 r#""ev":"close","how":"left","rx":8,"tx":8"#,
+            ]
+        );
+    }
+}
+
+/// What a rule did is there, before what came of it; as packets, it is a comment on the RST.
+#[test]
+fn a_fault_is_recorded() {
+    for name in ["record.ndjson", "record.pcapng"] {
+        let (record, _folder) = place(name);
+        let server = Server::start(&format!("-F reset,after=4B --record {} --quiet", record.display()));
+        let mut client = dial(&server.v4());
+        client.write_all(b"hello").unwrap();
+        assert_eq!(read_exactly(&client, 4), b"hell");
+        assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(server.end(Signal::Terminate).code, 0);
+        if name.ends_with("pcapng") {
+            let comment = b"connection 1: rule 0: reset at 4";
+            let file = std::fs::read(&record).unwrap();
+            assert!(file.windows(comment.len()).any(|window| window == comment));
+            continue;
+        }
+        assert_eq!(
+            of_connection(&lines(&record), 1)[2..],
+            [
+                r#""ev":"tx","off":0,"txt":"hell""#,
+                r#""ev":"fault","rule":0,"what":"reset","at":4"#,
+                r#""ev":"close","how":"rst","rx":5,"tx":4"#,
             ]
         );
     }
