@@ -40,7 +40,8 @@ daytime\t'the date and time in words, in UTC, then close (RFC 867)'
 time\t'the seconds since 1900 as four bytes, then close (RFC 868)'
 send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close'
 banner=\t'the same, then echo'
-replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'"
+replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'
+stdio\t'our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l expect -d 'Compare what comes with a file; when anything differs, the status is 5' -r -F
@@ -94,6 +95,10 @@ truncate=\t'a datagram keeps only so many bytes'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l faults -d 'More fault rules, one in each line of a file' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l seed -d 'What fault rules draw follows from this number [default: drawn, and told]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l plan -d 'Print what fault rules would do to connections 1 to N, and end' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l rate-limit -d 'Send at most so many bytes a second, such as 500K or 1MiB/s' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -150,6 +155,7 @@ off\t''"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-interface -d 'Send multicasts by this network interface' -r -f -a "(__fish_print_interfaces)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l multicast-all -d 'Also hear groups that only others joined [default: on]' -f -a "on\t''
 off\t''"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l stdio -d 'Join stdin and stdout to whoever comes, as `nc -l` does'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 1 -l once -d 'Serve one connection (or one datagram), then end'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l proxy-protocol -d 'Each connection begins with a header of the PROXY protocol, version 1 or 2'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l record-strict -d 'End when the record cannot be written [status: 4]'
@@ -160,6 +166,13 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s 6 -l ipv6 -d '
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s u -l udp -d 'Datagrams: UDP, or with -U unix datagrams'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s U -l unix -d 'A unix socket: the target is its PATH, or @NAME for an abstract one'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s n -l numeric -d 'No name lookups: hosts are addresses'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s x -l hex -d 'Show what goes each way on stderr, in hexadecimal and as text'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s d -l no-stdin -l recv-only -d 'Send nothing: stdin is not read, and there is no half-close'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l send-only -d 'Drop what the peer sends; done when everything has been acknowledged'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l no-shutdown -d 'Do not half-close at stdin\'s end'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s C -l crlf -d 'End the lines of stdin with CR LF'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l timestamps -d 'Begin each line on stdout with the time at which it came'
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l raw -d 'Write what the peer sends to a terminal as it is'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s j -l json -d 'JSON lines instead of text'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s v -l verbose -d 'Say more on stderr'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l quiet -d 'Say only errors (serve: and the listening lines)'

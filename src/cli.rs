@@ -132,13 +132,13 @@ fn in_one_line(text: &str) -> (String, Option<String>) {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// A test server: echoes what it is sent
-    Serve(Deferred<serve::Args>),
+    Serve(Box<Deferred<serve::Args>>),
     /// A client: stdin to the peer, the peer to stdout
-    Connect(Deferred<connect::Args>),
+    Connect(Box<Deferred<connect::Args>>),
     /// A port check: the exit status is what connect_ex returns
     Probe(Box<Deferred<probe::Args>>),
     /// A latency test: measures an echo server
-    EchoBench(Deferred<echo_bench::Args>),
+    EchoBench(Box<Deferred<echo_bench::Args>>),
     /// Print the completion script of a shell
     #[command(hide = true)]
     Completions {
@@ -475,6 +475,7 @@ impl OutputArgs {
                 Color::Always => ColorChoice::Always,
                 Color::Never => ColorChoice::Never,
             },
+            yields_stdout: false,
         }
     }
 
@@ -494,10 +495,10 @@ impl Command {
     /// The output flags that were typed; the commands that only print text have none.
     pub fn output_args(&self) -> Option<&OutputArgs> {
         match self {
-            Command::Serve(Deferred(args)) => Some(&args.output),
-            Command::Connect(Deferred(args)) => Some(&args.output),
+            Command::Serve(args) => Some(&args.0.output),
+            Command::Connect(args) => Some(&args.0.output),
             Command::Probe(args) => Some(&args.0.output),
-            Command::EchoBench(Deferred(args)) => Some(&args.output),
+            Command::EchoBench(args) => Some(&args.0.output),
             Command::Completions { .. } | Command::Man { .. } => None,
         }
     }

@@ -71,7 +71,7 @@ use std::io;
 
 use anyhow::Context;
 
-use cli::{Command, Deferred, UsageError};
+use cli::{Command, UsageError};
 use commands::{connect, echo_bench, probe, serve};
 use connection::trace;
 use exit::Status;
@@ -95,7 +95,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Status {
 }
 
 /// How the commands print that have no flags for it.
-const PLAIN: Output = Output { json: false, verbosity: Verbosity::Normal, color: anstream::ColorChoice::Never };
+const PLAIN: Output =
+    Output { json: false, verbosity: Verbosity::Normal, color: anstream::ColorChoice::Never, yields_stdout: false };
 
 fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
     if let Some(settings) = command.output_args().and_then(cli::OutputArgs::trace) {
@@ -103,10 +104,10 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
         output.start_trace(&settings).with_context(|| format!("open trace file {}", name.display()))?;
     }
     match command {
-        Command::Serve(Deferred(args)) => serve::run(args, output),
-        Command::Connect(Deferred(args)) => connect::run(args, output),
+        Command::Serve(args) => serve::run(&args.0, output),
+        Command::Connect(args) => connect::run(&args.0, output),
         Command::Probe(args) => probe::run(&args.0, output),
-        Command::EchoBench(Deferred(args)) => echo_bench::run(args, output),
+        Command::EchoBench(args) => echo_bench::run(&args.0, output),
         Command::Completions { shell } => completions::print_script(*shell, output),
         Command::Man { command } => completions::print_man(command.as_deref(), output),
     }

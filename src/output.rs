@@ -61,6 +61,8 @@ pub struct Output {
     pub verbosity: Verbosity,
     /// When stdout and stderr are coloured.
     pub color: ColorChoice,
+    /// Whether stdout belongs to peers: then the product goes to stderr.
+    pub yields_stdout: bool,
 }
 
 impl Output {
@@ -69,8 +71,12 @@ impl Output {
         self.print(if self.json { serde_json::to_string(record)? } else { text.to_string() })
     }
 
-    /// Text on stdout, a newline added, flushed.
+    /// Text on stdout, or where it is instead, a newline added, flushed.
     pub fn print(&self, text: impl Display) -> io::Result<()> {
+        if self.yields_stdout {
+            self.diagnose(format_args!("{text}"));
+            return Ok(());
+        }
         let mut stdout = AutoStream::new(io::stdout(), self.choice(&io::stdout())).lock();
         writeln!(stdout, "{text}")?;
         stdout.flush()

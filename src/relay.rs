@@ -41,8 +41,7 @@ use std::time::{Duration, Instant};
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, payload_limit};
 use crate::connection::socket::Datagram;
 use crate::connection::{Clock, Conn, Error};
-use outgoing::{Halt, Outgoing};
-pub use outgoing::{Manner, Pieces};
+pub use outgoing::{Halt, Manner, Outgoing, Pieces};
 use supervisor::Supervisor;
 
 /// One read of a stream: measured on pipes, larger ones gain nothing and smaller ones lose.
@@ -255,6 +254,22 @@ impl Stopper {
     }
 }
 
+/// Tells how far a relay is, while it runs and after it.
+#[derive(Clone)]
+pub struct Meter(Arc<Progress>);
+
+impl Meter {
+    /// Bytes from the peer.
+    pub fn received_bytes(&self) -> u64 {
+        self.0.received_bytes.load(Ordering::Acquire)
+    }
+
+    /// Bytes to the peer: taken by the system.
+    pub fn sent_bytes(&self) -> u64 {
+        self.0.sent_bytes.load(Ordering::Acquire)
+    }
+}
+
 impl Relay {
     /// Over a connection that blocks.
     pub fn new(conn: Arc<Conn>, rules: Rules) -> Relay {
@@ -273,6 +288,11 @@ impl Relay {
     /// What ends it from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.events.clone())
+    }
+
+    /// What tells how far it is.
+    pub fn meter(&self) -> Meter {
+        Meter(self.progress.clone())
     }
 
     /// Joins the input to the peer and the peer to the output, until the rules say that it is over.
@@ -370,7 +390,7 @@ fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, p
 }
 
 /// There is more of the input than goes into one datagram, and nobody has said how to cut it.
-fn too_long(limit: usize) -> io::Error {
+pub fn too_long(limit: usize) -> io::Error {
     io::Error::other(format!(
         "there is more in one piece than the {limit} bytes of a datagram: --per-line sends lines, --datagram-size cuts"
     ))

@@ -43,6 +43,7 @@ use verified::{Verification, VerifyArgs};
 
 use datagrams::DatagramArgs;
 pub use joining::{JoiningArgs, PassingArgs};
+pub use shown::dump;
 pub use way::tell_attempts;
 use way::{HeaderArgs, Preamble, establish};
 
@@ -317,7 +318,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     let (printer, file) = kept::save(ends.output, plan.output_file.as_deref())?;
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
-        shown::dump(&mut taps, output);
+        dump(&mut taps, output, "");
     }
     let length = || if speaker.is_stdin() { stdin_length_bytes() } else { None };
     let bar = plan.progress.then(|| output.transfer(length())).flatten();

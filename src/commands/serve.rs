@@ -19,11 +19,13 @@ mod limits;
 mod metrics;
 mod mode;
 mod parting;
+mod passing;
 mod proxied;
 mod readiness;
 mod recorded;
 mod replay;
 mod service;
+mod stdio;
 mod stream;
 mod teller;
 
@@ -36,6 +38,7 @@ use clap::ValueHint;
 use tokio::sync::mpsc;
 
 use crate::cli::{FaultArgs, LookupArgs, OutputArgs, SeedArgs, TransportArgs, UsageError, cores, places};
+use crate::commands::connect::{JoiningArgs, PassingArgs};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::inherited::{Handed, take_listeners};
@@ -44,6 +47,7 @@ use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Ro
 use crate::exit::Status;
 use crate::fault::{Place, Side};
 use crate::output::{Output, one_line};
+use crate::relay::Rules;
 use crate::signals::{self, Heard};
 use crate::units::parse_duration;
 use access::{Access, AccessArgs};
@@ -53,10 +57,12 @@ use events::{Events, SummaryForm};
 use expected::Expected;
 use faults::Faults;
 use limits::LimitArgs;
-use mode::ModeParser;
+use mode::{Mode, ModeParser};
+use passing::Passing;
 use readiness::{Readiness, ReadyArgs};
 use replay::ServerReplayArgs;
 use service::Service;
+use stdio::Stdio;
 
 pub use embedded::Embedded;
 
@@ -84,7 +90,15 @@ pub struct Args {
     /// Datagrams are answered each by itself, with at most as many bytes as came from outside this machine. Where the server
     /// ends first, it reads what the peer still sends, for at most five seconds: else the peer could lose the end.
     #[arg(long, value_name = "MODE", default_value = "echo", value_parser = ModeParser)]
-    pub mode: Service,
+    pub mode: Mode,
+    /// Join stdin and stdout to whoever comes, as `nc -l` does
+    ///
+    /// What a peer sends goes to stdout: the exact bytes, and while several peers are there line by line, each line behind the
+    /// number and the address of its connection. Stdin goes to every peer that is there; at its end each peer's stream ends
+    /// too, and the server goes on. With --once it ends with its peer, as `nc -l`. Datagrams are sent to the last who sent
+    /// one. What the server tells goes to stderr.
+    #[arg(long, conflicts_with = "mode")]
+    pub stdio: bool,
     /// Serve one connection (or one datagram), then end
     #[arg(short = '1', long)]
     pub once: bool,
@@ -152,6 +166,12 @@ pub struct Args {
     /// Names.
     #[command(flatten)]
     pub lookup: LookupArgs,
+    /// What is shown and kept of the bytes that pass.
+    #[command(flatten)]
+    pub passing: PassingArgs,
+    /// How stdin and stdout are joined to peers.
+    #[command(flatten, next_help_heading = "With --stdio")]
+    pub joining: JoiningArgs,
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -170,6 +190,7 @@ fn after_long_help() -> String {
         \x20 sockkit serve -U /tmp/echo.sock    a unix socket\n\
         \x20 sockkit serve -p 0 --mode chargen  another service than the echo\n\
         \x20 sockkit serve -p 0 -F reset,after=1KiB,chance=10%   faults on purpose: sockkit help faults\n\
+        \x20 sockkit serve --stdio -1p 9000     nc -l: a peer to stdout, stdin to the peer\n\
         \x20 sockkit serve -lkvp 9000           netcat's letters work\n\n\
         The listening lines come first on stdout, and are flushed before the first accept: wait for them instead of \
         sleeping. SIGINT and SIGTERM end the server: what is under way may finish within --grace, a second signal ends \
@@ -218,11 +239,13 @@ impl Plan {
         if !transport.is_unix() {
             options.v6_only.get_or_insert(args.transport.allowed() == Allowed::V6);
         }
+        let service = service(args, transport)?;
         if !transport.is_stream()
-            && let Some(why) = args.mode.why_not_datagrams(PAYLOAD_BYTES_MAX)
+            && let Some(why) = service.why_not_datagrams(PAYLOAD_BYTES_MAX)
         {
-            return Err(UsageError(format!("--mode {} is not for {transport}: {why}", args.mode.word())).into());
+            return Err(UsageError(format!("--mode {} is not for {transport}: {why}", service.word())).into());
         }
+        let service = replay::read(&service, &args.replay, transport, args.output.output())?;
         args.record.check(transport)?;
         if args.proxy_protocol && !transport.is_stream() {
             let why = "--proxy-protocol has no meaning for datagrams: the header begins a stream";
@@ -234,7 +257,6 @@ impl Plan {
             query: args.transport.query(transport, args.lookup.numeric, None),
             options,
             settings: Settings {
-                service: replay::read(&args.mode, &args.replay, transport, args.output.output())?,
                 limits: args.limits.limits(args.once, transport, descriptors)?,
                 grace: args.grace,
                 threads: cores(),
@@ -245,6 +267,8 @@ impl Plan {
                 has_proxy_header: args.proxy_protocol,
                 expected: args.expect.as_ref().map(Expected::read).transpose()?,
                 metrics: Vec::new(),
+                passing: Passing::default(),
+                service,
             },
             metrics: args.metrics.as_deref().map(metrics_endpoint).transpose()?,
             backlog: args.backlog,
@@ -292,6 +316,34 @@ fn faults(args: &Args, handed: &[Handed], transport: Transport, options: &mut Op
         return Err(UsageError(why.to_owned()).into());
     }
     Ok(Some(Arc::new(faults)))
+}
+
+/// What is to be done with those who come.
+fn service(args: &Args, transport: Transport) -> Result<Service, UsageError> {
+    let is_stdio = args.stdio || matches!(args.mode, Mode::Stdio);
+    if let Some(flag) = args.joining.first_typed().filter(|_| !is_stdio) {
+        return Err(UsageError(format!("{flag} is for stdin and stdout, which are joined to peers by --stdio")));
+    }
+    Ok(match &args.mode {
+        _ if is_stdio => Service::Stdio(stdio(args, transport)?),
+        Mode::Of(service) => service.clone(),
+        Mode::Stdio => unreachable!("it is handled above"),
+    })
+}
+
+/// Stdin and stdout, as they are to be joined.
+fn stdio(args: &Args, transport: Transport) -> Result<Stdio, UsageError> {
+    if args.limits.max_bytes.is_some() {
+        return Err(UsageError("--max-bytes is not for --stdio: `| head -c` limits what comes out of it".to_owned()));
+    }
+    if args.proxy_protocol {
+        return Err(UsageError("--proxy-protocol is not for --stdio, which gives you the header too".to_owned()));
+    }
+    if !args.faults.rules.is_empty() || args.faults.faults.is_some() {
+        return Err(UsageError("fault rules are not for --stdio: connect -F has them at the other end".to_owned()));
+    }
+    let rules = Rules { idle_timeout: args.limits.idle_timeout, ..args.joining.rules(transport.is_stream()) };
+    Ok(Stdio::new(&args.joining, rules, args.once || args.limits.conns == Some(1)))
 }
 
 /// The endpoint out of netcat's several ways to say it.
@@ -365,11 +417,12 @@ fn metrics_listeners(plan: &Plan) -> Result<Vec<Listener>> {
 }
 
 /// Runs `serve`.
-pub fn run(args: &Args, output: Output) -> Result<Status> {
+pub fn run(args: &Args, mut output: Output) -> Result<Status> {
     // First of all, while there is one thread and nothing was opened.
     let readiness = Readiness::new(&args.ready)?;
     let handed = take_listeners()?;
     let mut plan = Plan::from_args(args, raise_descriptor_limit(), &handed)?;
+    output.yields_stdout = matches!(plan.settings.service, Service::Stdio(_));
     if let Some((count, faults)) = args.seed.plan.zip(plan.settings.faults.as_ref()) {
         for planned in faults.set().plan(count, plan.query.transport.is_stream()) {
             output.product(&planned, &planned)?;
@@ -387,6 +440,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
             engine::prepare(&mut listeners, faults)?;
         }
         plan.settings.metrics = metrics_listeners(&plan)?;
+        plan.settings.passing = Passing::open(&args.passing, output)?;
         carry_out(plan, listeners, readiness, args, recording, output)
     })
 }

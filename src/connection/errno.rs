@@ -102,6 +102,11 @@ pub fn words(error: &io::Error) -> String {
     }
 }
 
+/// The same error for somebody else.
+pub fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 /// An error as messages have it: `No space left on device (ENOSPC, 28)`; one that is not the system's has only words.
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {

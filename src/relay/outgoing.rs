@@ -42,7 +42,7 @@ pub struct Manner {
 
 /// Why nothing more goes out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Halt<E> {
+pub enum Halt<E> {
     /// A piece could not be sent.
     Send(E),
     /// A piece has more than so many bytes, and must not be cut.
@@ -50,7 +50,7 @@ pub(super) enum Halt<E> {
 }
 
 /// The input's bytes on their way out.
-pub(super) struct Outgoing {
+pub struct Outgoing {
     manner: Manner,
     /// How long a piece may be that will be a datagram; those of a stream may be cut anywhere.
     limit: Option<usize>,
@@ -65,16 +65,13 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(manner: Manner, limit: Option<usize>) -> Outgoing {
+    /// None has gone yet.
+    pub fn new(manner: Manner, limit: Option<usize>) -> Outgoing {
         Outgoing { manner, limit, is_empty: true, after_cr: false, line: Vec::new(), next: None }
     }
 
     /// Sends what was read, as far as it makes whole pieces.
-    pub(super) fn pass<E>(
-        &mut self,
-        bytes: &[u8],
-        mut send: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), Halt<E>> {
+    pub fn pass<E>(&mut self, bytes: &[u8], mut send: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), Halt<E>> {
         self.is_empty = false;
         if self.manner.crlf {
             let translated = self.with_crlf(bytes);
@@ -84,7 +81,7 @@ impl Outgoing {
     }
 
     /// Sends what is left when the input has ended.
-    pub(super) fn finish<E>(&mut self, mut send: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), Halt<E>> {
+    pub fn finish<E>(&mut self, mut send: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), Halt<E>> {
         let rest = std::mem::take(&mut self.line);
         let is_due = !rest.is_empty() || (self.is_empty && self.manner.sends_empty);
         if is_due { self.pass_piece(&rest, &mut send) } else { Ok(()) }

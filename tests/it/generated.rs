@@ -99,8 +99,8 @@ fn bash_completes() {
     let rows = [
         ("sockkit|se", "serve"),
         ("sockkit|ma", ""),
-        ("sockkit|serve|--qui", "--quickack --quiet"),
-        ("sockkit|serve|--no", "--notsent-lowat --nodelay"),
+        ("sockkit|serve|--qui", "--quickack --quiet --quit-after"),
+        ("sockkit|serve|--no", "--notsent-lowat --nodelay --no-shutdown --no-stdin"),
         ("sockkit|serve|--keep-", ""),
         ("sockkit|serve|--bind-device|l", "lo"),
         ("sockkit|serve|--bind-device|=|l", "lo"),

@@ -264,14 +264,14 @@ pub struct Server {
 }
 
 /// What a child says on stderr, line by line as it says it.
-struct Lines {
+pub struct Lines {
     come: mpsc::Receiver<String>,
     /// Those that have been waited for.
     heard: String,
 }
 
 impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Lines {
+    pub fn of(stream: impl Read + Send + 'static) -> Lines {
         let (line, come) = mpsc::channel();
         thread::spawn(move || {
             let lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
@@ -281,9 +281,17 @@ impl Lines {
         Lines { come, heard: String::new() }
     }
 
+    /// The next one, as it came.
+    #[track_caller]
+    pub fn next(&mut self) -> String {
+        let line = self.come.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line after {:?}", self.heard));
+        self.heard += &line;
+        line
+    }
+
     #[cfg(unix)]
     #[track_caller]
-    fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         while !self.heard.contains(text) {
             let line = self.come.recv_timeout(DEADLINE);
             self.heard += &line.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.heard));
@@ -291,7 +299,7 @@ impl Lines {
     }
 
     /// All of it, once the child has ended.
-    fn all(self) -> String {
+    pub fn all(self) -> String {
         self.heard + &self.come.iter().collect::<String>()
     }
 }

@@ -1,6 +1,8 @@
 //! `sockkit serve --mode`: what a server does with those who come.
 
 mod speaking;
+#[cfg(unix)]
+mod stdio;
 
 use std::net::UdpSocket;
 
@@ -55,11 +57,15 @@ fn ask(peer: &UdpSocket, datagram: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_cannot_be_served_is_refused_before_anything_is_bound() {
+    let ecko = Run::sockkit("serve -p 0 --mode ecko").finish();
+    let beginning = "sockkit: invalid value 'ecko' for '--mode <MODE>': the modes are echo, discard, chargen, ";
+    assert!(ecko.code == 2 && ecko.stderr.starts_with(beginning), "{}", ecko.stderr);
     for (words, message) in [
-        (
-            "-p 0 --mode ecko",
-            "invalid value 'ecko' for '--mode <MODE>': the modes are echo, discard, chargen, daytime, time, send=, banner=",
-        ),
+        ("-p 0 -q 1", "-q is for stdin and stdout, which are joined to peers by --stdio"),
+        ("-p 0 --no-shutdown", "--no-shutdown is for stdin and stdout, which are joined to peers by --stdio"),
+        ("-p 0 --stdio --max-bytes 1", "--max-bytes is not for --stdio: `| head -c` limits what comes out of it"),
+        ("-p 0 --stdio -F close", "fault rules are not for --stdio: connect -F has them at the other end"),
+        ("-p 0 --stdio --mode echo", "the argument '--stdio' cannot be used with '--mode <MODE>'"),
         ("-p 0 --mode echo=1", "invalid value 'echo=1' for '--mode <MODE>': echo has no value"),
         (
             "-p 0 --mode send=@/no/such/file",

@@ -64,7 +64,7 @@ pub struct JoiningArgs {
 pub struct PassingArgs {
     /// Save what the peer sends in FILE as well
     ///
-    /// The exact bytes; a file that is there is replaced when there is a connection.
+    /// The exact bytes; a file that is there is replaced.
     #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output_file: Option<PathBuf>,
     /// Show what goes each way on stderr, in hexadecimal and as text
@@ -76,6 +76,22 @@ pub struct PassingArgs {
 }
 
 impl JoiningArgs {
+    /// The first flag that was typed, if any was.
+    pub fn first_typed(&self) -> Option<&'static str> {
+        let typed = [
+            (self.quit_after.is_some(), "-q"),
+            (self.no_stdin, "--no-stdin"),
+            (self.send_only, "--send-only"),
+            (self.no_shutdown, "--no-shutdown"),
+            (self.crlf, "-C"),
+            (self.interval.is_some(), "-i"),
+            (self.rate_limit.is_some(), "--rate-limit"),
+            (self.timestamps, "--timestamps"),
+            (self.raw, "--raw"),
+        ];
+        typed.into_iter().find_map(|(is_typed, flag)| is_typed.then_some(flag))
+    }
+
     /// The relay's rules, as far as these flags say them: without a clock, and a peer's end ends it.
     pub fn rules(&self, is_stream: bool) -> Rules {
         let traffic = match (self.no_stdin, self.send_only) {

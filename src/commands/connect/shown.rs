@@ -11,15 +11,15 @@ use crate::connection::socket::Datagram;
 use crate::output::{Output, hex_dump};
 use crate::relay::{Tap, Taps};
 
-/// Shows each run of bytes from now on.
-pub fn dump(taps: &mut Taps, output: Output) {
+/// Shows each run of bytes from now on, behind a label where there are several connections.
+pub fn dump(taps: &mut Taps, output: Output, label: &str) {
     let begun = Instant::now();
     let shows = |direction: char| -> Tap {
-        let mut offset = 0;
+        let (label, mut offset) = (label.to_owned(), 0);
         Box::new(move |bytes| {
             let (time, length) = (begun.elapsed().as_secs_f64(), bytes.len());
             let dump = hex_dump(offset, bytes);
-            output.note(format_args!("{direction} {time:.6} s, {length} bytes at {offset}{dump}"));
+            output.note(format_args!("{label}{direction} {time:.6} s, {length} bytes at {offset}{dump}"));
             offset += length as u64;
         })
     };

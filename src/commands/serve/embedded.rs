@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::engine::{Settings, Wish, serve};
 use super::events::Events;
 use super::limits::Limits;
+use super::passing::Passing;
 use super::service::Service;
 use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
 
@@ -49,6 +50,7 @@ impl Embedded {
             has_proxy_header: false,
             expected: None,
             metrics: Vec::new(),
+            passing: Passing::default(),
         };
         let thread = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
             // What fails here the clients see, and report.

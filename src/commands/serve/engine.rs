@@ -10,16 +10,20 @@
 //! | `doorway` | the listeners that are open, and those that fault rules have shut |
 //! | `door` | who comes in, and what happens when accepting fails |
 //! | `connection` | one connection from beginning to end |
+//! | `joined` | one that is joined to stdin and stdout |
+//! | `conversation` | datagrams that are joined to stdin and stdout |
 //! | `datagrams` | the same for datagrams |
 //! | `post` | datagrams under fault rules |
 //! | `drain` | the end of the server |
 //! | `workers` | the event loops |
 
 mod connection;
+mod conversation;
 mod datagrams;
 mod door;
 mod doorway;
 mod drain;
+mod joined;
 mod post;
 mod workers;
 
@@ -39,14 +43,16 @@ use super::counters::{Counters, Summary};
 use super::events::Events;
 use super::expected::Expected;
 use super::faults::Faults;
-use super::life::Life;
+use super::life::Alive;
 use super::limits::Limits;
 use super::metrics;
+use super::passing::Passing;
 use super::readiness::Readiness;
 use super::recorded::Peers;
 use super::service::Service;
 use crate::connection::{Clock, Driven, Error, Listener, Op};
 use crate::record::Recorder;
+use crate::relay::Taps;
 use crate::signals::Heard;
 use door::Closed;
 use doorway::Doorway;
@@ -63,6 +69,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long open connections may finish once the server is told to stop.
     pub grace: Duration,
+    /// What is shown and kept of the bytes that pass.
+    pub passing: Passing,
     /// How many event loops.
     pub threads: usize,
     /// What is told of everything that passes, if anything is.
@@ -143,7 +151,7 @@ struct Server {
     /// Datagrams under fault rules.
     post: Option<Mutex<Post>>,
     /// Those that are being served, to be told of the end.
-    live: Mutex<HashMap<u64, Arc<Life>>>,
+    live: Mutex<HashMap<u64, Arc<dyn Alive>>>,
     /// How many were accepted and have not ended.
     open: watch::Sender<u64>,
     /// The same for each address, where that is limited.
@@ -154,8 +162,10 @@ struct Server {
     cutting: AtomicBool,
     /// There is nothing more to wait for: the one datagram is answered, or stdout is gone.
     finished: Arc<Notify>,
-    /// Why stdout is gone.
-    failure: Arc<Mutex<Option<io::Error>>>,
+    /// Why stdout is gone, or what else it cannot do without.
+    failure: Arc<Mutex<Option<anyhow::Error>>>,
+    /// Why the one connection failed whose end is the server's.
+    verdict: Mutex<Option<Error>>,
 }
 
 /// Serves until told to stop, then drains.
@@ -171,7 +181,7 @@ pub fn serve(
     let (ends, reason) = (finished.clone(), failure.clone());
     // When stdout fails there is nobody left to serve for.
     let stdout_failed = move |failure: io::Error| {
-        *lock(&reason) = Some(failure);
+        *lock(&reason) = Some(failure.into());
         ends.notify_one();
     };
     events.begin(stdout_failed).context("start the thread that tells")?;
@@ -193,6 +203,7 @@ pub fn serve(
         cutting: AtomicBool::new(false),
         finished,
         failure,
+        verdict: Mutex::default(),
     });
     let ended = runtime.block_on(server.run(listeners, metrics, &workers, wishes));
     if let Some(peers) = &server.peers {
@@ -204,7 +215,10 @@ pub fn serve(
     }
     server.events.finish();
     if let Some(failure) = lock(&server.failure).take() {
-        return Err(failure.into());
+        return Err(failure);
+    }
+    if let Some(error) = lock(&server.verdict).take() {
+        return Err(error.into());
     }
     match ended? {
         Ending::Done if !is_as_expected => Ok((server.summary(), Ending::Unexpected)),
@@ -230,6 +244,9 @@ impl Server {
         }
         if !self.is_stream {
             let listeners = listeners.into_iter().map(Driven::new).collect::<io::Result<Vec<_>>>()?;
+            if let Service::Stdio(stdio) = &self.settings.service {
+                return self.converse(listeners, stdio, &mut wishes).await;
+            }
             return Ok(self.answer_until(listeners, &mut wishes).await);
         }
         let mut doorway = Doorway::new(listeners, self.settings.faults.clone(), &self.events)?;
@@ -350,7 +367,8 @@ impl Server {
             let server = self.clone();
             tokio::spawn(async move {
                 let faults = || server.settings.faults.as_ref().map(|faults| faults.counts()).unwrap_or_default();
-                let text = || metrics::text(&server.summary(), &faults(), *server.open.borrow(), server.begun.elapsed());
+                let text =
+                    || metrics::text(&server.summary(), &faults(), *server.open.borrow(), server.begun.elapsed());
                 metrics::answer(conn, text).await;
                 drop(place);
             });
@@ -358,10 +376,22 @@ impl Server {
     }
 
     fn summary(&self) -> Summary {
-        let open: Vec<Arc<Life>> = lock(&self.live).values().cloned().collect();
+        let open: Vec<Arc<dyn Alive>> = lock(&self.live).values().cloned().collect();
         let mut summary = self.counters.summary(open.iter().map(|life| life.traffic()));
         summary.events_dropped = self.events.left_out();
         summary
+    }
+
+    /// Those who look at what passes, behind a label that tells it from the rest.
+    fn taps(&self, label: impl FnOnce() -> String) -> Taps {
+        if self.settings.passing.is_off() {
+            return Taps::default();
+        }
+        let (ends, reason) = (self.finished.clone(), self.failure.clone());
+        self.settings.passing.taps(&label(), move |error, what| {
+            lock(&reason).get_or_insert(anyhow::Error::new(error).context(what));
+            ends.notify_one();
+        })
     }
 
     fn report(&self, is_last: bool) {

@@ -22,6 +22,15 @@ pub enum Asked {
     ToEnd,
 }
 
+/// What the server can do with a connection while it is served, whoever serves it.
+pub trait Alive: Send + Sync {
+    /// Asks it to do something. What is more urgent stays.
+    fn ask(&self, asked: Asked);
+
+    /// What it has carried.
+    fn traffic(&self) -> Traffic;
+}
+
 /// A connection that is being served.
 #[derive(Debug)]
 pub struct Life {
@@ -87,19 +96,6 @@ impl Life {
         self.conn().age().saturating_sub(active)
     }
 
-    /// What it has carried.
-    pub fn traffic(&self) -> Traffic {
-        Traffic { received_bytes: self.received_bytes.get(), sent_bytes: self.sent_bytes.get() }
-    }
-
-    /// Asks it to do something, and wakes it. What is more urgent stays.
-    pub fn ask(&self, asked: Asked) {
-        self.asked.fetch_max(asked as u8, Ordering::SeqCst);
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
-        }
-    }
-
     /// What it is asked to do. The first call decides whom to wake.
     pub fn listen(&self, context: &Context<'_>) -> Asked {
         // First the waker, then the look: whoever asks between the two finds somebody to wake.
@@ -114,5 +110,18 @@ impl Life {
             1 => Asked::ToFinish,
             _ => Asked::ToEnd,
         }
+    }
+}
+
+impl Alive for Life {
+    fn ask(&self, asked: Asked) {
+        self.asked.fetch_max(asked as u8, Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { received_bytes: self.received_bytes.get(), sent_bytes: self.sent_bytes.get() }
     }
 }

@@ -15,7 +15,7 @@ use super::replay::Replay;
 use super::service::Service;
 
 /// The modes, each with what it does; those with a value end with an equals sign.
-const MODES: [(&str, &str); 8] = [
+const MODES: [(&str, &str); 9] = [
     ("echo", "every byte goes back (RFC 862)"),
     ("discard", "every byte is thrown away (RFC 863)"),
     ("chargen", "lines without end, until the peer closes (RFC 864)"),
@@ -24,16 +24,26 @@ const MODES: [(&str, &str); 8] = [
     ("send=", "TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close"),
     ("banner=", "the same, then echo"),
     ("replay=", "FILE, a record that serve or connect has made: the server's half of it"),
+    ("stdio", "our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)"),
 ];
+
+/// What was typed.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// A service that needs to know nothing else.
+    Of(Service),
+    /// Stdin and stdout, joined as other flags say.
+    Stdio,
+}
 
 /// Reads a mode; clap's parser, which tells the shells of the values as well.
 #[derive(Debug, Clone, Copy)]
 pub struct ModeParser;
 
 impl TypedValueParser for ModeParser {
-    type Value = Service;
+    type Value = Mode;
 
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Service, clap::Error> {
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Mode, clap::Error> {
         StringValueParser::new().try_map(|text| parse(&text)).parse_ref(command, arg, value)
     }
 
@@ -42,19 +52,21 @@ impl TypedValueParser for ModeParser {
     }
 }
 
-fn parse(text: &str) -> Result<Service, String> {
+fn parse(text: &str) -> Result<Mode, String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    match (name, value) {
-        ("echo", None) => Ok(Service::Echo),
-        ("discard", None) => Ok(Service::Discard),
-        ("chargen", None) => Ok(Service::Chargen(Chargen::new())),
-        ("daytime", None) => Ok(Service::Daytime),
-        ("time", None) => Ok(Service::Time),
-        ("send", Some(value)) => Content::parse(value).map(Service::Send),
-        ("banner", Some(value)) => Content::parse(value).map(Service::Banner),
-        ("replay", Some(value)) => Ok(Service::Replay(Arc::new(Replay::of(value)))),
-        _ => Err(why_not(name, value.is_some())),
-    }
+    let service = match (name, value) {
+        ("echo", None) => Service::Echo,
+        ("discard", None) => Service::Discard,
+        ("chargen", None) => Service::Chargen(Chargen::new()),
+        ("daytime", None) => Service::Daytime,
+        ("time", None) => Service::Time,
+        ("send", Some(value)) => Service::Send(Content::parse(value)?),
+        ("banner", Some(value)) => Service::Banner(Content::parse(value)?),
+        ("replay", Some(value)) => Service::Replay(Arc::new(Replay::of(value))),
+        ("stdio", None) => return Ok(Mode::Stdio),
+        _ => return Err(why_not(name, value.is_some())),
+    };
+    Ok(Mode::Of(service))
 }
 
 fn why_not(name: &str, has_value: bool) -> String {
@@ -77,8 +89,10 @@ mod tests {
     fn every_mode_that_is_offered_can_be_typed() {
         for (name, _) in MODES {
             let typed = if name.ends_with('=') { format!("{name}value") } else { name.to_owned() };
-            let service = parse(&typed).unwrap_or_else(|why| panic!("{typed}: {why}"));
-            assert_eq!(service.word(), name.trim_end_matches('='));
+            let mode = parse(&typed).unwrap_or_else(|why| panic!("{typed}: {why}"));
+            if let Mode::Of(service) = mode {
+                assert_eq!(service.word(), name.trim_end_matches('='));
+            }
         }
     }
 

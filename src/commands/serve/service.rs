@@ -14,6 +14,7 @@ use super::inetd::{self, Chargen};
 use super::life::{Asked, Life};
 use super::parting::part;
 use super::replay::Replay;
+use super::stdio::Stdio;
 use super::stream::{Broken, Stream};
 use crate::connection::{Kind, Op};
 
@@ -36,6 +37,8 @@ pub enum Service {
     Banner(Content),
     /// A record is played.
     Replay(Arc<Replay>),
+    /// Our stdin and stdout.
+    Stdio(Stdio),
 }
 
 /// Whose direction ended first.
@@ -74,6 +77,7 @@ impl Service {
             Service::Send(_) => "send",
             Service::Banner(_) => "banner",
             Service::Replay(_) => "replay",
+            Service::Stdio(_) => "stdio",
         }
     }
 
@@ -106,7 +110,8 @@ impl Service {
     /// The services that speak first.
     async fn speak<S: Stream>(&self, stream: &mut S, visit: &Visit<'_>) -> Result<First, Broken> {
         match self {
-            Service::Echo | Service::Discard => return Ok(First::Peer),
+            // These are served without it.
+            Service::Echo | Service::Discard | Service::Stdio(_) => return Ok(First::Peer),
             Service::Chargen(chargen) => {
                 let said = chargen.lines.say_over(stream, || visit.is_stopping()).await;
                 // Nobody can end it but by closing, which is a reset for what is under way.
@@ -136,14 +141,14 @@ impl Service {
 
     /// Whether it answers datagrams at all.
     pub fn answers(&self) -> bool {
-        !matches!(self, Service::Discard)
+        !matches!(self, Service::Discard | Service::Stdio(_))
     }
 
     /// What a datagram is answered with, if there is anything of at most `limit` bytes.
     pub fn reply<'a>(&self, datagram: &'a [u8], limit: usize) -> Option<Cow<'a, [u8]>> {
         let reply = match self {
             Service::Echo => return Some(Cow::Borrowed(datagram)),
-            Service::Discard | Service::Banner(_) | Service::Replay(_) => return None,
+            Service::Discard | Service::Banner(_) | Service::Replay(_) | Service::Stdio(_) => return None,
             Service::Chargen(chargen) => chargen.lines.beginning(chargen.datagram_length().min(limit)).ok()?,
             Service::Daytime => inetd::daytime(),
             Service::Time => inetd::time(),

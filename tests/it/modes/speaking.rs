@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -51,7 +50,7 @@ fn chargen_ends_with_the_server() {
     let peer = dial(&server.v4());
     read_exactly(&peer, 1000);
     let pid = server.pid();
-    let rest = thread::spawn(move || read_to_end(&peer).len());
+    let rest = std::thread::spawn(move || read_to_end(&peer).len());
     crate::harness::kill(pid, Signal::Terminate);
     assert_eq!(server.finish().code, 0);
     // An orderly end, at which somebody who reads has whatever was sent.

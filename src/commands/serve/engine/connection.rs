@@ -16,7 +16,7 @@ use super::{Server, lock};
 use crate::commands::serve::ending::How;
 use crate::commands::serve::expected::{Comparison, Expected};
 use crate::commands::serve::faulty::{self, Chosen};
-use crate::commands::serve::life::{Asked, Life};
+use crate::commands::serve::life::{Alive, Asked, Life};
 use crate::commands::serve::proxied::introduction;
 use crate::commands::serve::recorded;
 use crate::commands::serve::service::Visit;
@@ -25,7 +25,6 @@ use crate::connection::ready::Queue;
 use crate::connection::{Conn, Driven};
 use crate::fault::{Fired, Rule};
 use crate::record::Track;
-use crate::relay::Taps;
 
 /// How long a peer that sends on after our FIN is listened to before the close, which to it would be a reset: each time
 /// that something comes, anew.
@@ -53,7 +52,8 @@ impl Server {
 
     /// Serves it until its end, and tells of it.
     pub(super) async fn attend(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) {
-        let has_more = self.settings.recorder.is_some() || self.settings.expected.is_some();
+        let has_more =
+            self.settings.recorder.is_some() || self.settings.expected.is_some() || !self.settings.passing.is_off();
         let how = if has_more || self.settings.has_proxy_header || chosen.is_some() {
             // Boxed, so that a connection of which nothing more is asked is not as large as this one.
             Box::pin(self.serve_with_more(id, life, chosen)).await
@@ -81,7 +81,9 @@ impl Server {
 
     /// Serves it with a header ahead of it, rules over it, and those who look at it.
     async fn serve_with_more(&self, id: u64, life: &Life, chosen: Option<Box<Chosen>>) -> How {
-        let mut taps = Taps::default();
+        let mut taps = self.taps(|| format!("#{id} {} ", life.conn().peer()));
+        // What the system has not taken is not shown: it may be offered again.
+        taps.sent.append(&mut taps.sending);
         let recorder = self.settings.recorder.as_ref();
         let track = recorder.map(|recorder| recorded::record(recorder, id, life.conn(), &mut taps));
         let comparison = self.settings.expected.as_ref().map(Expected::begin);

@@ -92,14 +92,9 @@ impl Server {
 
     /// Answers a datagram, unless it is refused.
     pub(super) async fn take(&self, listener: &Arc<Driven<Listener>>, bytes: &[u8], datagram: &Datagram) {
-        if !self.settings.access.admits(&datagram.from) {
-            self.counters.datagrams_refused.add(1);
-            self.events.refused(&datagram.from, listener.get(), Refusal::Denied);
+        if !self.admits(datagram, listener.get()) {
             return;
         }
-        self.counters.datagrams.add(1);
-        self.counters.received_bytes.add(bytes.len() as u64);
-        self.events.datagram(datagram);
         if let Some(difference) = self.settings.expected.as_ref().and_then(|expected| expected.check(bytes)) {
             self.counters.unexpected.add(1);
             self.events.unexpected(None, &datagram.from, difference);
@@ -111,6 +106,19 @@ impl Server {
         if !self.answer_to(listener, bytes, &datagram.from, track.as_ref()).await {
             self.counters.datagrams_unanswered.add(u64::from(self.settings.service.answers()));
         }
+    }
+
+    /// Whether its sender may come in; it is counted and told of either way.
+    pub(super) fn admits(&self, datagram: &Datagram, listener: &Listener) -> bool {
+        if !self.settings.access.admits(&datagram.from) {
+            self.counters.datagrams_refused.add(1);
+            self.events.refused(&datagram.from, listener, Refusal::Denied);
+            return false;
+        }
+        self.counters.datagrams.add(1);
+        self.counters.received_bytes.add(datagram.length as u64);
+        self.events.datagram(datagram);
+        true
     }
 
     /// Answers a datagram, and says whether anything was sent.

@@ -18,6 +18,7 @@ use super::workers::Workers;
 use super::{Server, Wishes, lock};
 use crate::commands::serve::access::Refusal;
 use crate::commands::serve::limits::OnFull;
+use crate::commands::serve::service::Service;
 use crate::commands::serve::stream::with_block;
 use crate::connection::listen::{AcceptAdvice, after_failed_accept};
 use crate::connection::{Address, Conn, Driven, Listener, Socket};
@@ -164,6 +165,15 @@ impl Server {
             Ok(conn) => {
                 self.events.accepted(id, &conn);
                 let worker = workers.deal(id);
+                if let Service::Stdio(stdio) = &self.settings.service {
+                    let (server, stdio) = (self.clone(), stdio.clone());
+                    self.enter(place);
+                    worker.spawn(async move {
+                        server.join(id, conn, &stdio).await;
+                        server.leave(place);
+                    });
+                    return;
+                }
                 let begun = {
                     let _on_its_loop = worker.enter();
                     self.begin(id, conn)
