@@ -2,42 +2,10 @@
 //! begin.
 
 use std::io::{Read, Write};
-use std::net::UdpSocket;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::{report, tcp_server};
-use crate::harness::{DEADLINE, Run, Server, mask};
-
-#[test]
-fn datagrams_that_are_refused_are_counted_apart_from_the_lost() {
-    // It answers five, takes the sixth with it, and is gone.
-    for words in ["", "-c 1 -r 200"] {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        let address = socket.local_addr().unwrap();
-        let server = thread::spawn(move || {
-            let mut buffer = [0; 100];
-            for number in 1..=6 {
-                let (count, from) = socket.recv_from(&mut buffer).unwrap();
-                if number <= 5 {
-                    socket.send_to(&buffer[..count], from).unwrap();
-                }
-            }
-        });
-        let (report, status) = report(&format!("-u {address} -n 20 -W 200ms {words}"));
-        server.join().unwrap();
-        let errors = &report["errors"];
-        let (lost, refused) = (errors["lost"].as_u64().unwrap(), errors["refused"].as_u64().unwrap());
-        assert_eq!((status, &report["round_trips"], lost + refused), (0, &5.into(), 15), "{words}: {report}");
-        // The one that it took is lost; with a plan, what had been sent before it was gone is as well.
-        assert!(if words.is_empty() { lost == 1 } else { lost >= 1 && refused >= 1 }, "{words}: {report}");
-    }
-    // Where nobody ever answered, it is no server.
-    let finished = Run::sockkit("echo-bench -u 127.0.0.1:1 -n 5").finish();
-    assert_eq!(finished.code, 1, "{}", finished.stderr);
-    assert!(mask(&finished.stderr).contains("Connection refused (ECONNREFUSED, 111)"), "{}", finished.stderr);
-}
+use crate::harness::{Run, Server};
 
 #[test]
 fn a_name_without_an_address_is_told_before_anything_else() {
@@ -81,12 +49,44 @@ fn several_machines_begin_at_the_time_that_they_were_given() {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::net::UdpSocket;
     use std::process::{Command, Stdio};
+    use std::thread;
 
     use serde_json::Value;
 
     use super::*;
-    use crate::harness::{Owned, SOCKKIT, Signal, can_unshare, kill, unshared, until};
+    use crate::harness::{DEADLINE, Owned, SOCKKIT, Signal, can_unshare, kill, mask, unshared, until};
+
+    #[test]
+    fn datagrams_that_are_refused_are_counted_apart_from_the_lost() {
+        // It answers five, takes the sixth with it, and is gone.
+        for words in ["", "-c 1 -r 200"] {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(DEADLINE)).unwrap();
+            let address = socket.local_addr().unwrap();
+            let server = thread::spawn(move || {
+                let mut buffer = [0; 100];
+                for number in 1..=6 {
+                    let (count, from) = socket.recv_from(&mut buffer).unwrap();
+                    if number <= 5 {
+                        socket.send_to(&buffer[..count], from).unwrap();
+                    }
+                }
+            });
+            let (report, status) = report(&format!("-u {address} -n 20 -W 200ms {words}"));
+            server.join().unwrap();
+            let errors = &report["errors"];
+            let (lost, refused) = (errors["lost"].as_u64().unwrap(), errors["refused"].as_u64().unwrap());
+            assert_eq!((status, &report["round_trips"], lost + refused), (0, &5.into(), 15), "{words}: {report}");
+            // The one that it took is lost; with a plan, what had been sent before it was gone is as well.
+            assert!(if words.is_empty() { lost == 1 } else { lost >= 1 && refused >= 1 }, "{words}: {report}");
+        }
+        // Where nobody ever answered, it is no server.
+        let finished = Run::sockkit("echo-bench -u 127.0.0.1:1 -n 5").finish();
+        assert_eq!(finished.code, 1, "{}", finished.stderr);
+        assert!(mask(&finished.stderr).contains("Connection refused (ECONNREFUSED, 111)"), "{}", finished.stderr);
+    }
 
     #[test]
     fn a_name_that_nobody_knows_is_not_resolved() {
