@@ -189,9 +189,12 @@ impl Shared {
         let mut queue = lock(&self.queue);
         let time = self.begun.elapsed();
         while queue.bytes >= QUEUE_BYTES_MAX && !queue.is_closed {
+            let written = self.written.load(Ordering::Acquire);
             let (guard, waited) = self.emptied.wait_timeout(queue, PATIENCE).unwrap_or_else(PoisonError::into_inner);
             queue = guard;
-            if waited.timed_out() && queue.bytes >= QUEUE_BYTES_MAX {
+            // A disk that is slow and takes something is waited for.
+            let is_stuck = waited.timed_out() && self.written.load(Ordering::Acquire) == written;
+            if is_stuck && queue.bytes >= QUEUE_BYTES_MAX {
                 drop(queue);
                 return self.fail(too_slow());
             }
