@@ -315,9 +315,9 @@ impl SourceArgs {
 pub struct ProgramArgs {
     /// Run PROGRAM, and let it talk to the peer; its arguments come after --
     ///
-    /// No shell is in between. The socket is its stdin and stdout, and UCSPI's variables (PROTO, TCPREMOTEIP, TCPREMOTEPORT,
-    /// TCPLOCALIP, TCPLOCALPORT, or UNIXREMOTEPATH and UNIXLOCALPATH) say who is there. When it has ended, whatever it left
-    /// running is ended as well.
+    /// No shell is in between. The socket is its stdin and stdout (a pipe each where the bytes must be seen, as for -x), and
+    /// UCSPI's variables (PROTO, TCPREMOTEIP, TCPREMOTEPORT, TCPLOCALIP, TCPLOCALPORT, or UNIXREMOTEPATH and UNIXLOCALPATH)
+    /// say who is there. When it has ended, whatever it left running is ended as well.
     #[arg(short = 'e', long, value_name = "PROGRAM", value_hint = ValueHint::CommandName, group = "program")]
     pub exec: Option<OsString>,
     /// The same with a shell's command
