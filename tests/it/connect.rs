@@ -35,7 +35,7 @@
 //! | a name's second address is not tried | `every_address_of_a_name_is_tried` |
 //! | `host:port` and `[::1]` are no places | `every_way_to_name_a_target_reaches_it` |
 //! | an error says nothing | `scripts::an_expectation_that_is_not_met_says_what_came` |
-//! | UDP to a closed port is a success | `a_datagram_that_nobody_takes_is_refused` |
+//! | UDP to a closed port is a success | `datagrams::the_network_says_what_became_of_a_datagram` |
 //! | UDP with `-z` always succeeds | `patience::with_z_the_statuses_are_the_same` |
 //! | stdin is cut into datagrams unasked | `datagrams::more_than_a_datagram_holds_is_an_error_unless_it_is_to_be_cut` |
 //! | no datagram for each line, and no empty one | `datagrams::stdin_is_one_datagram_unless_it_is_to_be_cut` |
