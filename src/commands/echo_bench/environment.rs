@@ -186,12 +186,11 @@ fn clock_cost_ns() -> u64 {
     costs[ROUNDS / 2]
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::super::plan::typed as plan;
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn the_machine_is_read() {
         let before = Before::read(vec!["fear".to_owned()]);
@@ -202,7 +201,6 @@ mod tests {
         assert!(environment.clock_cost_ns > 0 && environment.clock_cost_ns < 1_000_000);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_threads_time_is_its_own() {
         let before = thread_usage().unwrap();
