@@ -122,7 +122,7 @@ impl Listener {
             (_, true) => Transport::Tcp,
             (_, false) => Transport::Udp,
         };
-        if transport.is_stream() && !rustix::net::sockopt::socket_acceptconn(socket.raw())? {
+        if transport.is_stream() && !is_listening(&socket)? {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the socket is connected, or was never told to listen",
@@ -181,6 +181,19 @@ impl Listener {
     /// A failed accept, dressed for a message.
     pub fn accept_error(&self, source: io::Error) -> Error {
         Error::system(Op::Accept, self, Duration::ZERO, source)
+    }
+}
+
+/// Whether a stream socket was told to listen: `SO_ACCEPTCONN`, socket(7). Apple's systems do not say; there the first accept
+/// does.
+#[cfg(unix)]
+fn is_listening(socket: &Socket) -> io::Result<bool> {
+    #[cfg(not(target_vendor = "apple"))]
+    return Ok(rustix::net::sockopt::socket_acceptconn(socket.raw())?);
+    #[cfg(target_vendor = "apple")]
+    {
+        let _ = socket;
+        Ok(true)
     }
 }
 
