@@ -67,7 +67,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__connect)
-            opts="-w -z -W -k -q -d -C -i -o -x -e -c -s -p -4 -6 -u -U -n -j -v -h --connect-timeout --retry --wait --retry-pause --connect-only --idle-timeout --max-time --keep-open --hash --progress --no-editing --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --per-line --datagram-size --empty --output-file --hex --record --record-max --record-strict --force --replay --replay-connection --replay-match --replay-speed --exec --sh-exec --proxy --proxy-auth-file --proxy-protocol --proxy-protocol-source --verify --verify-seed --verify-length --source --source-port --ipv4 --ipv6 --udp --unix --numeric --send --send-hex --send-eof --expect --expect-hex --expect-eof --expect-reset --within --set --script --interact --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-w -z -W -k -q -d -C -i -o -x -F -e -c -s -p -4 -6 -u -U -n -j -v -h --connect-timeout --retry --wait --retry-pause --connect-only --idle-timeout --max-time --keep-open --hash --progress --no-editing --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --per-line --datagram-size --empty --output-file --hex --record --record-max --record-strict --force --replay --replay-connection --replay-match --replay-speed --fault --faults --seed --plan --exec --sh-exec --proxy --proxy-auth-file --proxy-protocol --proxy-protocol-source --verify --verify-seed --verify-length --source --source-port --ipv4 --ipv6 --udp --unix --numeric --send --send-hex --send-eof --expect --expect-hex --expect-eof --expect-reset --within --set --script --interact --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -260,6 +260,49 @@ _sockkit() {
                     return 0
                     ;;
                 --replay-speed)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --fault)
+                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -F)
+                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --faults)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --plan)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -704,7 +747,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__echo__subcmd__bench)
-            opts="-c -t -n -l -r -i -w -W -4 -6 -u -U -j -v -h --connections --time --messages --length --rate --arrival --window --reconnect --interval --connect-timeout --reply-timeout --warm-up --threads --seed --slo --search --ramp --runs --save --baseline --fail-on-regression --html --svg --csv --hlog --percentiles --spin --cpu --merge --start-at --ipv4 --ipv6 --udp --unix --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-c -t -n -l -r -i -w -W -F -4 -6 -u -U -j -v -h --connections --time --messages --length --rate --arrival --window --reconnect --interval --connect-timeout --reply-timeout --warm-up --threads --seed --slo --search --ramp --runs --save --baseline --fail-on-regression --html --svg --csv --hlog --percentiles --spin --cpu --merge --start-at --fault --faults --ipv4 --ipv6 --udp --unix --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1022,6 +1065,35 @@ _sockkit() {
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --fault)
+                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -F)
+                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --faults)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
                     fi
                     return 0
                     ;;

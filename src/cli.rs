@@ -3,7 +3,7 @@
 //! Owns what was typed; `foreign` and `places` have an answer to what others' users type. Must not know what it means: each
 //! command makes its plan of its own arguments.
 
-mod faults;
+pub mod faults;
 mod foreign;
 pub mod places;
 

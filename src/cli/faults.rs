@@ -11,7 +11,9 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args, ValueHint};
 
 use super::UsageError;
+use crate::connection::{Options, Transport};
 use crate::fault::{self, Rule, RuleSet};
+use crate::random;
 
 /// Whether it is `help faults`, or ends with `--help faults`: a page beside those of the commands.
 pub(super) fn are_asked_for(arguments: &[OsString]) -> bool {
@@ -51,9 +53,6 @@ pub struct SeedArgs {
 /// The environment's way to say `--seed`.
 const SEED_VARIABLE: &str = "SOCKKIT_SEED";
 
-/// A drawn seed must be easy to type again.
-const DRAWN_SEEDS: u64 = 1_000_000;
-
 impl FaultArgs {
     /// Whether there are any rules.
     pub fn is_typed(&self) -> bool {
@@ -90,9 +89,7 @@ impl SeedArgs {
             return Ok((seed, false));
         }
         let Some(text) = std::env::var_os(SEED_VARIABLE) else {
-            // Each of std's hashers begins somewhere else.
-            let drawn = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-            return Ok((drawn % DRAWN_SEEDS, true));
+            return Ok((random::drawn_seed(), true));
         };
         let seed = text.to_str().and_then(|text| text.parse().ok());
         let wrong = || UsageError(format!("{SEED_VARIABLE}={} is no whole number", text.display()));
@@ -115,4 +112,24 @@ impl TypedValueParser for RuleParser {
         let words = fault::manual::ACTIONS.iter().flat_map(|family| family.words);
         Some(Box::new(words.map(|word| PossibleValue::new(word.typed).help(word.says))))
     }
+}
+
+/// What of the rules is the kernel's business, among the options.
+pub fn tell_options(set: &RuleSet, transport: Transport, options: &mut Options) -> Result<(), UsageError> {
+    let (receive, send, mss) = set.socket_options();
+    for (option, value, flag) in [
+        (&mut options.receive_buffer, receive, "--receive-buffer"),
+        (&mut options.send_buffer, send, "--send-buffer"),
+        (&mut options.mss, mss, "--mss"),
+    ] {
+        if value.is_some() && option.is_some() {
+            return Err(UsageError(format!("{flag} and a fault rule set the same thing: leave one out")));
+        }
+        *option = option.or(value);
+    }
+    if transport == Transport::Tcp && set.refuses() && options.reuse_port.replace(true) == Some(false) {
+        let why = "a port that nobody listens on is kept by --reuse-port: it cannot be off with refuse or flap";
+        return Err(UsageError(why.to_owned()));
+    }
+    Ok(())
 }

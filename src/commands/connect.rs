@@ -6,6 +6,7 @@
 
 mod datagrams;
 mod executed;
+mod faulty;
 mod joining;
 mod kept;
 mod patience;
@@ -26,14 +27,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{ValueEnum, ValueHint};
 
-use crate::cli::{LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError, places};
+use crate::cli::faults::tell_options;
+use crate::cli::{
+    FaultArgs, LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SeedArgs, SourceArgs, TransportArgs, UsageError, places,
+};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::{Conn, Endpoint, Options, Proxy, Query, Role, Source, Transport};
 use crate::exit::Status;
+use crate::fault::{Place, RuleSet, Side};
 use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
 use crate::record::Ending;
-use crate::relay::{Relay, Rules, Taps};
+use crate::relay::{Ended, Relay, Rules, Taps};
 use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
 use replay::{ClientReplayArgs, Replay};
@@ -42,6 +47,7 @@ use speaker::Speaker;
 use verified::{Verification, VerifyArgs};
 
 use datagrams::DatagramArgs;
+use faulty::Faulty;
 pub use joining::{JoiningArgs, PassingArgs};
 pub use shown::dump;
 pub use way::tell_attempts;
@@ -119,6 +125,12 @@ pub struct Args {
     /// What is played.
     #[command(flatten)]
     pub replay: ClientReplayArgs,
+    /// Faults on purpose.
+    #[command(flatten)]
+    pub faults: FaultArgs,
+    /// What they draw.
+    #[command(flatten)]
+    pub seed: SeedArgs,
     /// A program in the user's place.
     #[command(flatten)]
     pub program: ProgramArgs,
@@ -187,6 +199,7 @@ struct Plan {
     timeout: Duration,
     patience: Patience,
     connects_only: bool,
+    faults: Option<Arc<RuleSet>>,
     rules: Rules,
     program: Option<Program>,
     /// Whether the program can have the socket itself.
@@ -222,7 +235,9 @@ impl Plan {
             proxy.suits(&endpoint, transport, args.transport.allowed()).map_err(UsageError)?;
         }
         args.record.check(transport)?;
+        let faults = faults(args, transport, &mut options)?;
         Ok(Plan {
+            faults,
             query: args.transport.query(transport, args.lookup.numeric, Some(args.connect_timeout)),
             proxy,
             preamble: args.header.preamble(transport)?,
@@ -234,7 +249,7 @@ impl Plan {
             connects_only: connects_only(args, transport)?,
             rules: rules(args, transport)?,
             program: executed::program_of(args)?,
-            hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args),
+            hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args) && !args.faults.is_typed(),
             script: scripted::script_of(args, transport)?,
             replay: replay::replay_of(args, transport)?,
             verification: verified::verification_of(args, transport)?,
@@ -247,6 +262,17 @@ impl Plan {
             progress: args.progress,
         })
     }
+}
+
+/// The fault rules, and what of them is the kernel's business, among the options.
+fn faults(args: &Args, transport: Transport, options: &mut Options) -> Result<Option<Arc<RuleSet>>> {
+    if !args.faults.is_typed() {
+        args.seed.refuse_without_rules()?;
+        return Ok(None);
+    }
+    let set = args.faults.read(args.seed.seed()?.0, Place { transport, side: Side::Connects })?;
+    tell_options(&set, transport, options)?;
+    Ok(Some(Arc::new(set)))
 }
 
 /// Whether there is nothing to do but to connect.
@@ -285,7 +311,18 @@ fn rules(args: &Args, transport: Transport) -> Result<Rules, UsageError> {
 /// Runs `connect`.
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Arc::new(Plan::from_args(args)?);
-    args.record.around(None, output, |recording| converse(&plan, recording, output))
+    let set = plan.faults.as_ref();
+    if let Some((count, set)) = args.seed.plan.zip(set) {
+        for planned in set.plan(count, plan.query.transport.is_stream()) {
+            output.product(&planned, &planned)?;
+        }
+        return Ok(Status::Done);
+    }
+    let seed = set.filter(|set| set.is_random()).map(|set| set.seed());
+    if let (Some(seed), (_, true)) = (seed, args.seed.seed()?) {
+        output.note(format_args!("faults are drawn with seed {seed}: repeat with --seed {seed}"));
+    }
+    args.record.around(seed, output, |recording| converse(&plan, recording, output))
 }
 
 /// One conversation, from the connecting to the verdict.
@@ -314,8 +351,14 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
         recording.ends_with(move || ends.fail_output(io::ErrorKind::Other.into()));
         recorded::record(recording.recorder(), &conn, &mut taps)
     });
+    let to_end = stopper.clone();
     let (speaker, ends) = Speaker::start(plan, &conn, stopper, &mut taps, track.as_ref(), output)?;
-    let (printer, file) = kept::save(ends.output, plan.output_file.as_deref())?;
+    let faulty = plan.faults.clone().map(|set| Faulty::new(set, conn.clone(), to_end, track.clone(), output));
+    let (input, peers) = match &faulty {
+        Some(faulty) => (faulty.input(ends.input), faulty.output(ends.output)),
+        None => (ends.input, ends.output),
+    };
+    let (printer, file) = kept::save(peers, plan.output_file.as_deref())?;
     let hashes = plan.hash.map(|Hash::Sha256| kept::hash(&mut taps));
     if plan.hex {
         dump(&mut taps, output, "");
@@ -325,10 +368,15 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     if let Some(bar) = &bar {
         shown::count(&mut taps, bar);
     }
-    let mut outcome = relay.run(ends.input, printer, taps);
+    let mut outcome = relay.run(input, printer, taps);
     drop(ends.editing);
+    let has_reset = faulty.is_some_and(|faulty| faulty.has_reset());
+    if has_reset {
+        // The reset was wanted; it is the close.
+        outcome.ended = Ended::EndsFinished;
+    }
     if let Some(track) = track {
-        recorded::close(&track, &outcome, speaker.has_reset());
+        recorded::close(&track, &outcome, speaker.has_reset() || has_reset);
     }
     if let Some(bar) = bar {
         bar.finish_and_clear();

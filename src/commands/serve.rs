@@ -37,6 +37,7 @@ use anyhow::{Context, Result};
 use clap::ValueHint;
 use tokio::sync::mpsc;
 
+use crate::cli::faults::tell_options;
 use crate::cli::{FaultArgs, LookupArgs, OutputArgs, SeedArgs, TransportArgs, UsageError, cores, places};
 use crate::commands::connect::{JoiningArgs, PassingArgs};
 use crate::commands::recording::{RecordArgs, Recording};
@@ -295,21 +296,7 @@ fn transport_of(handed: &[Handed], args: &Args) -> Result<Option<Transport>, Usa
 fn faults(args: &Args, handed: &[Handed], transport: Transport, options: &mut Options) -> Result<Option<Arc<Faults>>> {
     let place = Place { transport, side: Side::Serves };
     let Some(faults) = Faults::from_args(&args.faults, &args.seed, place)? else { return Ok(None) };
-    let (receive, send, mss) = faults.set().socket_options();
-    for (option, value, flag) in [
-        (&mut options.receive_buffer, receive, "--receive-buffer"),
-        (&mut options.send_buffer, send, "--send-buffer"),
-        (&mut options.mss, mss, "--mss"),
-    ] {
-        if value.is_some() && option.is_some() {
-            return Err(UsageError(format!("{flag} and a fault rule set the same thing: leave one out")).into());
-        }
-        *option = option.or(value);
-    }
-    if transport == Transport::Tcp && faults.set().refuses() && options.reuse_port.replace(true) == Some(false) {
-        let why = "a port that nobody listens on is kept by --reuse-port: it cannot be off with refuse or flap";
-        return Err(UsageError(why.to_owned()).into());
-    }
+    tell_options(&faults.set(), transport, options)?;
     if !handed.is_empty() && faults.set().has_door() {
         let why = "LISTEN_FDS has handed over sockets, which are not ours to shut: leave out refuse, blackhole, no-accept \
                    and flap";

@@ -108,6 +108,13 @@ fn keys_against(rule: &Rule, place: Place) -> Option<String> {
             "conn",
             "datagrams have no connections; every=N, chance=PCT, after=Nmsg and times=N choose among them",
         ))
+        .or(none(
+            place.side == Side::Connects
+                && matches!(rule.action, Action::Close | Action::HalfClose)
+                && rule.concerns(Direction::In),
+            "dir",
+            "this end finishes with what it sends",
+        ))
         .or(none(keys.from.is_some() && place.transport.is_unix(), "from", "unix peers have no address"))
 }
 

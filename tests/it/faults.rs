@@ -4,6 +4,8 @@
 //! a rule must have delayed; how much later it was is the machine's business.
 
 #[cfg(unix)]
+mod client;
+#[cfg(unix)]
 mod datagrams;
 #[cfg(unix)]
 mod door;

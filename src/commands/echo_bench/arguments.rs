@@ -11,7 +11,7 @@ use super::length::Lengths;
 use super::objective::Objective;
 use super::pacing::Arrival;
 use super::trials::Ramp;
-use crate::cli::{OutputArgs, TransportArgs};
+use crate::cli::{FaultArgs, OutputArgs, TransportArgs};
 use crate::connection::Options;
 use crate::units::parse_duration;
 
@@ -93,6 +93,9 @@ pub struct Args {
     /// What becomes of the result.
     #[command(flatten)]
     pub outcome: Box<OutcomeArgs>,
+    /// What goes wrong on purpose at its own server.
+    #[command(flatten)]
+    pub faults: FaultArgs,
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,

@@ -90,6 +90,10 @@ impl Plan {
         let is_unix = endpoint.as_ref().map_or(args.transport.unix, |endpoint| matches!(endpoint, Endpoint::Unix(_)));
         let transport = args.transport.transport(is_unix);
         check_length(&args.length, transport)?;
+        if args.faults.is_typed() && endpoint.is_some() {
+            let why = "-F and --faults are for echo-bench's own server: leave out the target, or give them to `sockkit serve`";
+            return Err(UsageError(why.to_owned()));
+        }
         check_spinning(args.outcome.spin, threads(args))?;
         check_cpus(&args.outcome.cpu)?;
         let until = match (args.messages, args.time) {
@@ -249,8 +253,9 @@ impl Target {
                     // Its threads inherit the place of the one that starts them; the load's have their own.
                     super::environment::pin(&[*cpu]).with_context(|| format!("keep the server on CPU {cpu}"))?;
                 }
-                let server = Embedded::start(plan.transport, args.transport.allowed(), &args.options)
-                    .context("start a server")?;
+                let server =
+                    Embedded::start(plan.transport, args.transport.allowed(), &args.options, (&args.faults, plan.seed))
+                        .context("start a server")?;
                 let address = server.address().clone();
                 (Some(server), vec![address])
             }

@@ -11,12 +11,16 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::mpsc;
 
-use super::engine::{Settings, Wish, serve};
+use super::engine::{Settings, Wish, prepare, serve};
 use super::events::Events;
+use super::faults::Faults;
 use super::limits::Limits;
 use super::passing::Passing;
 use super::service::Service;
+use crate::cli::FaultArgs;
+use crate::cli::faults::tell_options;
 use crate::connection::{Address, Allowed, Options, Transport, UnixName, listen, listen::BACKLOG};
+use crate::fault::{Place, Side};
 
 /// A running echo server, ended on drop.
 #[derive(Debug)]
@@ -29,12 +33,27 @@ pub struct Embedded {
 
 impl Embedded {
     /// Starts it on loopback, on a port that the system chooses; or on a path of its own.
-    pub fn start(transport: Transport, allowed: Allowed, options: &Options) -> Result<Embedded> {
+    ///
+    /// With faults, if there are any rules, that draw from the seed.
+    pub fn start(
+        transport: Transport,
+        allowed: Allowed,
+        options: &Options,
+        (rules, seed): (&FaultArgs, u64),
+    ) -> Result<Embedded> {
         let mut options = options.clone();
+        let place = Place { transport, side: Side::Serves };
+        let faults = rules.is_typed().then(|| Faults::with_seed(rules, seed, false, place)).transpose()?;
+        if let Some(faults) = &faults {
+            tell_options(&faults.set(), transport, &mut options)?;
+        }
         if transport == Transport::Tcp {
             options.nodelay.get_or_insert(true);
         }
-        let listeners = listen(&[own_address(transport, allowed)], transport, &options, BACKLOG)?;
+        let mut listeners = listen(&[own_address(transport, allowed)], transport, &options, BACKLOG)?;
+        if let Some(faults) = &faults {
+            prepare(&mut listeners, faults)?;
+        }
         let address = listeners[0].local().clone();
         let (stop, stops) = mpsc::unbounded_channel();
         // Its clients are gone before it is: there is nothing to wait for.
@@ -46,7 +65,7 @@ impl Embedded {
             access: Arc::default(),
             readiness: Arc::default(),
             recorder: None,
-            faults: None,
+            faults: faults.map(Arc::new),
             has_proxy_header: false,
             expected: None,
             metrics: Vec::new(),

@@ -44,10 +44,15 @@ impl Faults {
             return seed.refuse_without_rules().map(|()| None).map_err(anyhow::Error::from);
         }
         let (seed, is_drawn) = seed.seed()?;
+        Faults::with_seed(args, seed, is_drawn, place).map(Some)
+    }
+
+    /// The same with a seed that is known.
+    pub fn with_seed(args: &FaultArgs, seed: u64, is_drawn: bool, place: Place) -> anyhow::Result<Faults> {
         let set = args.read(seed, place)?;
         let fired = set.rules().iter().map(count_of).collect();
         let current = Current { set: Arc::new(set), choice: Choice::default(), fired };
-        Ok(Some(Faults { args: args.clone(), place, seed, is_drawn, current: Mutex::new(current) }))
+        Ok(Faults { args: args.clone(), place, seed, is_drawn, current: Mutex::new(current) })
     }
 
     /// The seed, if nobody has chosen it and something is drawn from it.

@@ -1,0 +1,350 @@
+//! `connect -F`: what goes out and what comes in, under fault rules.
+//!
+//! Owns the waiting. Must not decide anything, nor know the relay: to it these are an input and an output like others.
+//! Trade-off: a thread more for each direction, so that what is late holds up nothing that is not.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::Conn;
+use crate::connection::datagram::DATAGRAM_BYTES_MAX;
+use crate::fault::datagrams::Datagrams;
+use crate::fault::lane::{Ending, EndingKind, Lane, Step};
+use crate::fault::{Choice, Direction, Fired, RuleSet};
+use crate::output::Output;
+use crate::record::Track;
+use crate::relay::Stopper;
+
+/// The only connection that there is.
+const ORDINAL: u64 = 1;
+/// How often a queue is looked at that must be empty before a reset: nothing tells when it is.
+const QUEUE_LOOK: Duration = Duration::from_millis(1);
+
+/// What both directions share.
+#[derive(Clone)]
+pub struct Faulty {
+    set: Arc<RuleSet>,
+    conn: Arc<Conn>,
+    stopper: Stopper,
+    track: Option<Arc<Track>>,
+    output: Output,
+    begun: Instant,
+    has_reset: Arc<AtomicBool>,
+}
+
+/// One direction, of a stream or of datagrams.
+enum Way {
+    Stream(Box<Lane>),
+    Datagrams(Datagrams<()>),
+}
+
+/// What a direction may do now.
+enum Due {
+    Pass(Vec<u8>),
+    Wait(Option<Duration>),
+    End(Ending),
+}
+
+impl Faulty {
+    /// For a connection that begins now.
+    pub fn new(
+        set: Arc<RuleSet>,
+        conn: Arc<Conn>,
+        stopper: Stopper,
+        track: Option<Arc<Track>>,
+        output: Output,
+    ) -> Faulty {
+        Faulty { set, conn, stopper, track, output, begun: Instant::now(), has_reset: Arc::default() }
+    }
+
+    /// Whether a rule has reset the connection.
+    pub fn has_reset(&self) -> bool {
+        self.has_reset.load(Ordering::SeqCst)
+    }
+
+    fn way(&self, direction: Direction) -> Option<Way> {
+        if !self.conn.transport().is_stream() {
+            return Datagrams::new(&self.set, direction).map(Way::Datagrams);
+        }
+        let applying = Choice::default().connection(&self.set, ORDINAL, self.conn.peer().ip());
+        Lane::new(&self.set, &applying, ORDINAL, direction).map(|lane| Way::Stream(Box::new(lane)))
+    }
+
+    /// The input as the rules let it out.
+    pub fn input(&self, input: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        let Some(way) = self.way(Direction::Out) else { return input };
+        let (block, blocks) = mpsc::sync_channel(1);
+        thread::spawn(move || pump(input, &block));
+        Box::new(Outgoing { faulty: self.clone(), way, blocks, kept: Vec::new(), is_ended: false })
+    }
+
+    /// The output as the rules let it in.
+    pub fn output(&self, output: Box<dyn Write + Send>) -> Box<dyn Write + Send> {
+        let Some(way) = self.way(Direction::In) else { return output };
+        let (block, blocks) = mpsc::sync_channel(1);
+        let incoming = Incoming { faulty: self.clone(), way, output };
+        thread::spawn(move || incoming.pass_on(&blocks));
+        Box::new(Entrance { blocks: block })
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn tell(&self, fired: Vec<Fired>) {
+        for Fired { rule: index, direction, at } in fired {
+            let rule = &self.set.rules()[index];
+            if let Some(track) = &self.track {
+                track.fault(index as u64, rule.action.word(), at);
+            }
+            let what = if self.conn.transport().is_stream() { "bytes" } else { "datagrams" };
+            self.output.detail(format_args!("fault: {rule}, {at} {what} {}", direction.word()));
+        }
+    }
+
+    /// Resets the connection, once what was promised has arrived: the reset itself is the close.
+    fn reset(&self, is_promised: bool) {
+        while is_promised && self.conn.unacknowledged_bytes().is_some_and(|bytes| bytes > 0) {
+            if matches!(self.conn.socket().take_error(), Ok(Some(_))) {
+                break;
+            }
+            thread::sleep(QUEUE_LOOK);
+        }
+        // It fails only on a connection that is gone already.
+        let _ = self.conn.reset_on_close();
+        self.has_reset.store(true, Ordering::SeqCst);
+        self.stopper.abandon();
+    }
+}
+
+impl Way {
+    /// How much may be put in.
+    fn room(&self, now: Duration) -> usize {
+        match self {
+            Way::Stream(lane) => lane.room(now),
+            Way::Datagrams(_) => usize::MAX,
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8], now: Duration) {
+        match self {
+            Way::Stream(lane) => lane.put(bytes, now),
+            Way::Datagrams(datagrams) => datagrams.put((), bytes.to_vec(), None, now),
+        }
+    }
+
+    /// What is due, at most so many bytes of a stream.
+    fn due(&mut self, most: usize, now: Duration) -> Due {
+        match self {
+            Way::Stream(lane) => match lane.step(now) {
+                Step::Pass => {
+                    let count = lane.piece().len().min(most);
+                    let bytes = lane.piece()[..count].to_vec();
+                    lane.passed(count, now);
+                    Due::Pass(bytes)
+                }
+                Step::Wait(until) => Due::Wait(until),
+                Step::End(ending) => Due::End(ending),
+            },
+            Way::Datagrams(datagrams) => match datagrams.pop(now) {
+                Some(((), bytes)) => Due::Pass(bytes),
+                None => Due::Wait(datagrams.wake()),
+            },
+        }
+    }
+
+    fn is_done(&self, now: Duration) -> bool {
+        match self {
+            Way::Stream(lane) => lane.is_done(now),
+            Way::Datagrams(datagrams) => datagrams.wake().is_none(),
+        }
+    }
+
+    fn take_fired(&mut self) -> Vec<Fired> {
+        match self {
+            Way::Stream(lane) => lane.take_fired(),
+            Way::Datagrams(datagrams) => datagrams.take_fired(),
+        }
+    }
+}
+
+/// Reads an input to its end, block by block: a block is a datagram where there are such, and the end has none.
+fn pump(mut input: Box<dyn Read + Send>, blocks: &SyncSender<io::Result<Vec<u8>>>) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let read = match input.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map(|count| buffer[..count].to_vec()),
+        };
+        let is_over = read.as_ref().map_or(true, Vec::is_empty);
+        if blocks.send(read).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// What is sent, as the relay reads it.
+struct Outgoing {
+    faulty: Faulty,
+    way: Way,
+    blocks: Receiver<io::Result<Vec<u8>>>,
+    /// What was read and has no room yet.
+    kept: Vec<u8>,
+    is_ended: bool,
+}
+
+impl Read for Outgoing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let now = self.faulty.now();
+            let due = self.way.due(buffer.len(), now);
+            self.faulty.tell(self.way.take_fired());
+            match due {
+                // To the relay that would be the end.
+                Due::Pass(bytes) if bytes.is_empty() => drop(self.faulty.conn.socket().send(&[])?),
+                Due::Pass(bytes) => {
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    return Ok(bytes.len());
+                }
+                Due::End(Ending { kind: EndingKind::Reset, is_promised, .. }) => {
+                    self.faulty.reset(is_promised);
+                    // The relay is over; an end of the input would be a FIN.
+                    self.wait(None)?;
+                }
+                Due::End(_) => return Ok(0),
+                Due::Wait(_) if self.is_ended && self.kept.is_empty() && self.way.is_done(now) => return Ok(0),
+                Due::Wait(until) => self.wait(until.map(|until| until.saturating_sub(now)))?,
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    /// Waits for that long, or until there is more to put in.
+    fn wait(&mut self, time: Option<Duration>) -> io::Result<()> {
+        let now = self.faulty.now();
+        let room = self.way.room(now).min(self.kept.len());
+        if room > 0 {
+            self.way.put(&self.kept[..room], now);
+            self.kept.drain(..room);
+            return Ok(());
+        }
+        let takes_more = self.kept.is_empty() && !self.is_ended && self.way.room(now) > 0 && !self.faulty.has_reset();
+        if !takes_more {
+            match time {
+                Some(time) => thread::sleep(time),
+                None => thread::park(),
+            }
+            return Ok(());
+        }
+        let block = match time {
+            Some(time) => self.blocks.recv_timeout(time),
+            None => self.blocks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match block {
+            Ok(block) => {
+                self.kept = block?;
+                self.is_ended = self.kept.is_empty();
+                // A datagram is put in as a whole, also where it is as long as can be.
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.is_ended = true,
+        }
+        Ok(())
+    }
+}
+
+/// What the relay tells the thread of the incoming direction.
+enum Told {
+    Bytes(Vec<u8>),
+    /// All of it is to be passed on, then it is told so.
+    Flush(Sender<io::Result<()>>),
+}
+
+/// Where the relay writes what has come.
+struct Entrance {
+    blocks: SyncSender<Told>,
+}
+
+impl Write for Entrance {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.blocks.send(Told::Bytes(bytes.to_vec())).is_err() {
+            // The thread has ended because its output has: the flush says how.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let (done, is_done) = mpsc::channel();
+        if self.blocks.send(Told::Flush(done)).is_err() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        is_done.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+/// What has come, on its way to the output.
+struct Incoming {
+    faulty: Faulty,
+    way: Way,
+    output: Box<dyn Write + Send>,
+}
+
+impl Incoming {
+    fn pass_on(mut self, blocks: &Receiver<Told>) {
+        let mut kept = Vec::new();
+        let mut flush: Option<Sender<io::Result<()>>> = None;
+        loop {
+            let now = self.faulty.now();
+            let due = self.way.due(usize::MAX, now);
+            self.faulty.tell(self.way.take_fired());
+            let until = match due {
+                Due::Pass(bytes) => {
+                    if let Err(error) = self.output.write_all(&bytes).and_then(|()| self.output.flush()) {
+                        self.faulty.stopper.fail_output(error);
+                        return;
+                    }
+                    continue;
+                }
+                Due::End(ending) => return self.faulty.reset(ending.is_promised),
+                Due::Wait(until) => until,
+            };
+            let room = self.way.room(now).min(kept.len());
+            if room > 0 {
+                self.way.put(&kept[..room], now);
+                kept.drain(..room);
+                continue;
+            }
+            if kept.is_empty()
+                && self.way.is_done(now)
+                && let Some(done) = flush.take()
+            {
+                // Whoever waited may be gone.
+                let _ = done.send(self.output.flush());
+            }
+            let told = match (until, kept.is_empty()) {
+                (Some(until), true) => blocks.recv_timeout(until.saturating_sub(now)),
+                (None, true) => blocks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (until, false) => {
+                    match until {
+                        Some(until) => thread::sleep(until.saturating_sub(now)),
+                        None => thread::park(),
+                    }
+                    continue;
+                }
+            };
+            match told {
+                Ok(Told::Bytes(bytes)) if matches!(self.way, Way::Datagrams(_)) => self.way.put(&bytes, now),
+                Ok(Told::Bytes(bytes)) => kept = bytes,
+                Ok(Told::Flush(done)) => flush = Some(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Faults of the client, as the server sees them; and those of echo-bench's own server.
+
+use std::time::{Duration, Instant};
+
+use super::{End, read_all};
+use crate::harness::{Peer, Place, Run, Server, pattern};
+
+/// What a server sees of `connect` with these rules, which sends these bytes; and how connect ended.
+fn seen(rules: &[&str], words: &str, bytes: &[u8]) -> (Vec<u8>, End, i32) {
+    let peer = Peer::start(Place::Tcp, |socket| read_all(&socket));
+    let rules = rules.iter().flat_map(|rule| ["-F", rule]);
+    let run = Run::sockkit(&format!("connect {words}")).args(rules).args([&peer.address]).stdin(bytes);
+    let code = run.finish().code;
+    let (received, end) = peer.finish();
+    (received, end, code)
+}
+
+#[test]
+fn a_client_can_end_badly() {
+    let bytes = pattern(100_000);
+    for (rules, words, length, end, code) in [
+        (&["reset,after=1KiB"][..], "", 1024, End::Reset, 0),
+        (&["reset"], "", 0, End::Reset, 0),
+        (&["close,after=1KiB"], "", 1024, End::Fin, 0),
+        (&["half-close,after=50KB"], "", 50_000, End::Fin, 0),
+        (&["delay=10ms..20ms", "chunk=1B..4KiB", "close,after=50KB"], "", 50_000, End::Fin, 0),
+        // What has not come until then is never sent.
+        (&["stall,after=1KiB"], "--max-time 0.5", 1024, End::Fin, 124),
+    ] {
+        let (received, came, status) = seen(rules, words, &bytes);
+        assert_eq!((received.len(), came, status), (length, end, code), "{rules:?}");
+        assert_eq!(received, bytes[..length], "{rules:?}");
+    }
+}
+
+#[test]
+fn a_clients_bytes_are_changed_as_the_seed_says() {
+    let bytes = pattern(10_000);
+    let changed = |rules: &[&str], words: &str| {
+        let (received, end, code) = seen(rules, words, &bytes);
+        assert_eq!((end, code, received.len()), (End::Fin, 0, bytes.len()));
+        (0..bytes.len()).filter(|place| received[*place] != bytes[*place]).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&["corrupt=3,after=100B"], ""), [100, 101, 102]);
+    let places = changed(&["corrupt=1/1KB"], "--seed 7");
+    assert_eq!((places.len(), changed(&["corrupt=1/1KB"], "--seed 7")), (10, places));
+    let (received, ..) = seen(&["garbage=36B", "close,after=36B"], "", &bytes);
+    assert_eq!(received.len(), 36);
+}
+
+#[test]
+fn both_directions_are_late_and_nothing_is_lost() {
+    let server = Server::start("");
+    let bytes = pattern(300_000);
+    for (rules, least_ms) in [
+        (&["delay=200ms,dir=both"][..], 400),
+        (&["rate=1MB/s,dir=in"], 250),
+        (&["chunk=1KiB..64KiB,dir=both", "delay=1ms..5ms,dir=both"], 2),
+        (&["stall,dir=in,after=100KB,for=200ms"], 200),
+    ] {
+        let begun = Instant::now();
+        let rules_typed = rules.iter().flat_map(|rule| ["-F", rule]);
+        let run = Run::sockkit("connect").args(rules_typed).args([server.v4()]).stdin(bytes.clone()).finish();
+        assert!(run.code == 0 && run.stdout == bytes, "{rules:?}: {} bytes, {}", run.stdout.len(), run.stderr);
+        assert!(begun.elapsed() >= Duration::from_millis(least_ms), "{rules:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_reset_by_what_came_is_seen_by_the_server() {
+    let peer = Peer::start(Place::Tcp, |mut socket| {
+        std::io::Write::write_all(&mut socket, b"hello").unwrap();
+        read_all(&socket)
+    });
+    let run = Run::sockkit("connect -d -F reset,after=3B,dir=in").args([&peer.address]).finish();
+    assert_eq!((run.code, run.stdout), (0, b"hel".to_vec()), "{}", run.stderr);
+    assert_eq!(peer.finish(), (vec![], End::Reset));
+}
+
+#[test]
+fn datagrams_that_go_out_are_lost_and_doubled() {
+    let server = Server::start("-u");
+    let run = |rules: &[&str]| {
+        let rules = rules.iter().flat_map(|rule| ["-F", rule]);
+        let run = Run::sockkit("connect -u --per-line -q 0.5").args(rules).args([server.v4()]);
+        String::from_utf8(run.stdin("1\n2\n3\n4\n").finish().stdout).unwrap().replace('\n', "")
+    };
+    assert_eq!(run(&["drop,every=2,dir=in"]), "13");
+    assert_eq!(run(&["dup,times=1,dir=in"]), "11234");
+}
+
+#[test]
+fn what_a_client_cannot_do_is_refused() {
+    for (words, said) in [
+        ("-F refuse=2s", "fault rule \"refuse=2s\" cannot work here: this end does not accept: serve's -F has it"),
+        (
+            "-F close,dir=in",
+            "fault rule \"close,dir=in\" cannot work here: dir= has no meaning for close: this end finishes with what it sends",
+        ),
+        (
+            "-F drop",
+            "fault rule \"drop\" cannot work here: a stream loses, doubles and swaps no bytes: it is for datagrams (-u); close, reset and corrupt are for streams",
+        ),
+        ("--seed 7", "--seed 7 is for fault rules: -F RULE or --faults FILE"),
+    ] {
+        Run::sockkit("connect ::1 1").args(words.split(' ')).stderr(&format!("sockkit: {said}\n")).code(2).check();
+    }
+    Run::sockkit("connect ::1 1 -F reset,after=1KiB --plan 1").stdout("conn 1 reset@1024B\n").check();
+}
+
+#[test]
+fn echo_bench_does_it_to_its_own_server() {
+    let run = Run::sockkit("echo-bench -n 20 --json -F delay=20ms").finish();
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert!(report["round_trip"]["min_us"].as_f64().is_some_and(|least_us| least_us >= 20_000.0), "{report}");
+    let said = "sockkit: -F and --faults are for echo-bench's own server: leave out the target, or give them to `sockkit serve`\n";
+    Run::sockkit("echo-bench -F delay=20ms ::1 1").stderr(said).code(2).check();
+}
