@@ -51,6 +51,8 @@
 mod datagrams;
 #[cfg(unix)]
 mod editing;
+#[cfg(target_os = "linux")]
+mod handshakes;
 mod patience;
 mod people;
 #[cfg(all(unix, feature = "exec"))]
