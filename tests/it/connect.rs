@@ -18,7 +18,7 @@
 //! | a peer that closes unread is a success | `a_peer_that_closes_without_reading_is_not_taken_for_success` |
 //! | sending only ends before anything has arrived | `directions::sending_only_ends_when_all_is_acknowledged` |
 //! | and is a success though nothing did | `directions::sending_only_to_a_peer_that_resets_says_what_was_not_acknowledged` |
-//! | it stays when the server has closed | `the_peers_end_is_the_end_while_stdin_is_silent` |
+//! | it stays when the server has closed, or fails then | `the_peers_end_is_the_end_while_stdin_is_silent` |
 //! | an answer to the end of the input never comes | `an_answer_that_waits_for_the_end_of_the_input_comes` |
 //! | an answer that takes a second is lost | `an_answer_that_takes_its_time_is_waited_for` |
 //! | a transfer never ends, and nobody knows whether it is complete | `people::the_hashes_are_those_of_what_went_each_way` |
@@ -36,6 +36,10 @@
 //! | `host:port` and `[::1]` are no places | `every_way_to_name_a_target_reaches_it` |
 //! | an error says nothing | `scripts::an_expectation_that_is_not_met_says_what_came` |
 //! | UDP to a closed port is a success | `datagrams::the_network_says_what_became_of_a_datagram` |
+//! | a datagram that is too long is cut, and nobody says so | `datagrams::a_datagram_that_is_cut_off_is_told_of` |
+//! | broadcasts go out unasked | `datagrams::a_broadcast_that_was_not_asked_for_is_refused_with_a_hint` |
+//! | a unix client leaves its own path behind | `datagrams::a_path_of_its_own_is_removed_whatever_ends_it` |
+//! | an address to come from does not choose the interface | `an_interface_is_chosen_by_its_name` |
 //! | UDP with `-z` always succeeds | `patience::with_z_the_statuses_are_the_same` |
 //! | stdin is cut into datagrams unasked | `datagrams::more_than_a_datagram_holds_is_an_error_unless_it_is_to_be_cut` |
 //! | no datagram for each line, and no empty one | `datagrams::stdin_is_one_datagram_unless_it_is_to_be_cut` |
@@ -185,6 +189,25 @@ fn it_comes_from_the_address_and_port_that_were_asked_for() {
         let came = Run::sockkit(&format!("connect -j {words} {}", server.v4())).stdin("x").finish();
         let verdict: Value = serde_json::from_str(&came.stderr).unwrap();
         assert!(verdict["local"].as_str().is_some_and(|local| local.starts_with(&peer)), "{words}: {verdict}");
+    }
+}
+
+/// An address alone leaves the choice to the routes.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interface_is_chosen_by_its_name() {
+    if !crate::harness::can_unshare() {
+        return;
+    }
+    let furnish = "ip link set lo up; ip link add here type veth peer name there; ip addr add 192.0.2.1/24 dev here
+        ip link set here up; ip link set there up";
+    // This machine answers for its own addresses on one interface, and is silent on the other.
+    for (device, target, code) in
+        [("lo", "127.0.0.1:1", 1), ("here", "127.0.0.1:1", 124), ("here", "192.0.2.1:1", 1), ("lo", "192.0.2.1:1", 124)]
+    {
+        let words = format!("connect -w 0.3 --bind-device {device} {target}");
+        let finished = crate::harness::unshared("-rn", furnish, &words).finish();
+        assert_eq!(finished.code, code, "{words}: {}", finished.stderr);
     }
 }
 

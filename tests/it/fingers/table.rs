@@ -26,9 +26,10 @@ const fn row(here: &'static str, stdin: &'static str, stdout: &'static str, is_s
 /// What the file `request` has inside.
 const REQUEST: &str = "GET /\n";
 
-const ROWS: [Row; 25] = [
+const ROWS: [Row; 30] = [
     row("sockkit serve -p 9000", "hello\n", "hello\n", false),
     row("sockkit serve -lk 9000", "hello\n", "hello\n", false),
+    row("sockkit serve --allow 127.0.0.0/8 9000", "hello\n", "hello\n", false),
     row("sockkit connect host 80 < request", "", REQUEST, true),
     row("sockkit connect -q 1 -w 3 host 80", "hello\n", "hello\n", true),
     row("sockkit connect --send-only host 80 < request", "", "", true),
@@ -39,8 +40,12 @@ const ROWS: [Row; 25] = [
     row("sockkit connect -s 127.0.0.1 host 80", "hello\n", "hello\n", true),
     row("sockkit connect --hash sha256 host 80 < request", "", REQUEST, false),
     row("sockkit connect --progress host 80 < request", "", REQUEST, false),
+    row("sockkit connect --rate-limit 1M host 80 < request", "", REQUEST, false),
+    row("sockkit connect --max-time 60 host 80 < request", "", REQUEST, false),
+    row("sockkit connect -o answer host 80 < request", "", REQUEST, true),
     row("sockkit connect -x host 80", "hello\n", "hello\n", true),
     row("sockkit connect -u host 9000", "hello\n", "hello\n", true),
+    row("sockkit connect -u --per-line host 9000 < request", "", "GET /", false),
     row("sockkit connect -U echo.sock", "hello\n", "hello\n", true),
     row("sockkit connect @name", "hello\n", "hello\n", true),
     row("sockkit probe -zv -w 1 host 20-80", "", "127.0.0.1:PORT open TIME\n", false),
@@ -128,7 +133,7 @@ impl World {
 /// The programs that a command needs; none where it is more than a command.
 fn programs(command: &str) -> Option<Vec<&str>> {
     let first = |part: &str| part.split_whitespace().next().map(str::to_owned);
-    let known = ["nc", "ncat", "socat"];
+    let known = ["nc", "ncat", "socat", "tee"];
     let names: Option<Vec<String>> = command.split('|').map(first).collect();
     let names = names?;
     names.iter().map(|name| known.iter().find(|known| *known == name).copied()).collect()
