@@ -41,6 +41,7 @@ time\t'the seconds since 1900 as four bytes, then close (RFC 868)'
 send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close'
 banner=\t'the same, then echo'
 replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'
+forward=\t'ENDPOINT, to which each connection is joined: a proxy for one port'
 stdio\t'our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f

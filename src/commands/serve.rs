@@ -13,6 +13,7 @@ mod events;
 mod expected;
 mod faults;
 mod faulty;
+mod forward;
 mod inetd;
 mod life;
 mod limits;

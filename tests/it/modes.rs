@@ -1,5 +1,6 @@
 //! `sockkit serve --mode`: what a server does with those who come.
 
+mod forward;
 mod speaking;
 #[cfg(unix)]
 mod stdio;

@@ -19,7 +19,7 @@ use super::service::Service;
 use super::teller::{Line, Teller};
 use crate::connection::proxy_protocol::Header;
 use crate::connection::socket::Datagram;
-use crate::connection::{Address, Conn, Error, Listener, TcpInfo};
+use crate::connection::{Address, Conn, Error, Listener, Op, TcpInfo};
 use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
@@ -285,6 +285,10 @@ impl Events {
             How::Reset => ("reset".to_owned(), None),
             How::Fault(EndingKind::Reset) => ("reset by rule".to_owned(), None),
             How::Fault(_) => ("closed by rule".to_owned(), None),
+            // Another place than the peer is named.
+            How::Failed(error) if matches!(error.op, Op::Resolve | Op::Connect | Op::Read) => {
+                (format!("failed ({error})"), Some(error.errname()))
+            }
             How::Failed(error) => (format!("failed: {}", error.reason()), Some(error.errname())),
         };
         let text = format!(

@@ -10,12 +10,13 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command};
 
 use super::content::Content;
+use super::forward::Forward;
 use super::inetd::Chargen;
 use super::replay::Replay;
 use super::service::Service;
 
 /// The modes, each with what it does; those with a value end with an equals sign.
-const MODES: [(&str, &str); 9] = [
+const MODES: [(&str, &str); 10] = [
     ("echo", "every byte goes back (RFC 862)"),
     ("discard", "every byte is thrown away (RFC 863)"),
     ("chargen", "lines without end, until the peer closes (RFC 864)"),
@@ -24,6 +25,7 @@ const MODES: [(&str, &str); 9] = [
     ("send=", "TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close"),
     ("banner=", "the same, then echo"),
     ("replay=", "FILE, a record that serve or connect has made: the server's half of it"),
+    ("forward=", "ENDPOINT, to which each connection is joined: a proxy for one port"),
     ("stdio", "our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)"),
 ];
 
@@ -63,6 +65,7 @@ fn parse(text: &str) -> Result<Mode, String> {
         ("send", Some(value)) => Service::Send(Content::parse(value)?),
         ("banner", Some(value)) => Service::Banner(Content::parse(value)?),
         ("replay", Some(value)) => Service::Replay(Arc::new(Replay::of(value))),
+        ("forward", Some(value)) => Service::Forward(Forward::to(value)?),
         ("stdio", None) => return Ok(Mode::Stdio),
         _ => return Err(why_not(name, value.is_some())),
     };

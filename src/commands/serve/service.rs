@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::content::Content;
 use super::discard::discard;
 use super::echo::echo;
+use super::forward::Forward;
 use super::inetd::{self, Chargen};
 use super::life::{Asked, Life};
 use super::parting::part;
@@ -39,6 +40,8 @@ pub enum Service {
     Replay(Arc<Replay>),
     /// Our stdin and stdout.
     Stdio(Stdio),
+    /// Another server.
+    Forward(Forward),
 }
 
 /// Whose direction ended first.
@@ -78,12 +81,14 @@ impl Service {
             Service::Banner(_) => "banner",
             Service::Replay(_) => "replay",
             Service::Stdio(_) => "stdio",
+            Service::Forward(_) => "forward",
         }
     }
 
     /// Why it cannot be offered for datagrams of at most so many bytes, if it cannot.
     pub fn why_not_datagrams(&self, bytes_max: usize) -> Option<String> {
         match self {
+            Service::Forward(_) => Some("what is forwarded is a stream".to_owned()),
             Service::Banner(_) => Some("datagrams have no beginning: send= answers each of them".to_owned()),
             Service::Send(content) if content.length().is_none_or(|length| length > bytes_max as u64) => {
                 Some(format!("what send= has must fit into a datagram, which is at most {bytes_max} bytes long"))
@@ -94,7 +99,7 @@ impl Service {
 
     /// Whether whoever can reach it could make it work against others: then it is for those who are allowed to.
     pub fn needs_allow(&self, is_stream: bool) -> bool {
-        matches!(self, Service::Chargen(_)) && !is_stream
+        matches!(self, Service::Forward(_)) || matches!(self, Service::Chargen(_)) && !is_stream
     }
 
     /// Serves one connection to its end.
@@ -121,6 +126,7 @@ impl Service {
                 said?;
             }
             Service::Replay(replay) => return replay.play(stream, visit).await,
+            Service::Forward(forward) => return forward.serve(stream, visit).await,
             Service::Daytime => Content::Bytes(inetd::daytime().into()).say(stream).await?,
             Service::Time => Content::Bytes(inetd::time().into()).say(stream).await?,
             Service::Send(content) => content.say_over(stream, || false).await?,
@@ -148,7 +154,9 @@ impl Service {
     pub fn reply<'a>(&self, datagram: &'a [u8], limit: usize) -> Option<Cow<'a, [u8]>> {
         let reply = match self {
             Service::Echo => return Some(Cow::Borrowed(datagram)),
-            Service::Discard | Service::Banner(_) | Service::Replay(_) | Service::Stdio(_) => return None,
+            Service::Discard | Service::Banner(_) | Service::Replay(_) | Service::Stdio(_) | Service::Forward(_) => {
+                return None;
+            }
             Service::Chargen(chargen) => chargen.lines.beginning(chargen.datagram_length().min(limit)).ok()?,
             Service::Daytime => inetd::daytime(),
             Service::Time => inetd::time(),
