@@ -20,8 +20,9 @@ use super::faulty::all_acknowledged;
 use super::life::Life;
 use super::service::{First, Visit};
 use super::stream::{Broken, Stream, Wire, with_block};
+use crate::connection::dial::Failed;
 use crate::connection::{
-    Conn, Dial, Driven, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
+    Allowed, Conn, Dial, Driven, Endpoint, Error, Op, Options, Query, Role, Source, Transport, dial, resolve,
 };
 
 /// How long a connection attempt may take, for each address of the target: as long as connect's.
