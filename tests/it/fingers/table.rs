@@ -8,7 +8,7 @@ use std::fs;
 
 use regex::Regex;
 
-use crate::harness::{Finished, Peer, Place, Run, SOCKKIT, Server, has};
+use crate::harness::{Finished, Owned, Peer, Place, Run, SOCKKIT, Server, has, until};
 
 /// A row: what is typed here, and what comes of it when a server echoes.
 struct Row {
@@ -26,10 +26,11 @@ const fn row(here: &'static str, stdin: &'static str, stdout: &'static str, is_s
 /// What the file `request` has inside.
 const REQUEST: &str = "GET /\n";
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     row("sockkit serve -p 9000", "hello\n", "hello\n", false),
     row("sockkit serve -lk 9000", "hello\n", "hello\n", false),
     row("sockkit serve --allow 127.0.0.0/8 9000", "hello\n", "hello\n", false),
+    row("sockkit serve --stdio --once -p 9000 > file", "hello\n", "", false),
     row("sockkit connect host 80 < request", "", REQUEST, true),
     row("sockkit connect -q 1 -w 3 host 80", "hello\n", "hello\n", true),
     row("sockkit connect --send-only host 80 < request", "", "", true),
@@ -117,6 +118,22 @@ impl World {
             .replace("ABSTRACT-CONNECT:name", &format!("ABSTRACT-CONNECT:{}", self.name))
     }
 
+    /// What a server that writes into `file` has there, when somebody has sent it something.
+    fn taken(&self, command: &str, sent: &str) -> String {
+        let folder = self.folder.path();
+        let command = command.replace("sockkit", SOCKKIT).replace("9000", "0");
+        let line = format!("cd '{}'; exec {command} --quiet --ready-file ready", folder.display());
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", &line]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut server = Owned(child.spawn().unwrap());
+        let is_ready = || fs::read_to_string(folder.join("ready")).is_ok_and(|port| port.ends_with('\n'));
+        until("the server is ready", is_ready);
+        let port = fs::read_to_string(folder.join("ready")).unwrap();
+        Run::sockkit(&format!("connect 127.0.0.1 {}", port.trim())).stdin(sent).check();
+        server.wait(&command);
+        fs::read_to_string(folder.join("file")).unwrap()
+    }
+
     fn run(&self, command: &str, stdin: &str) -> Finished {
         let clock = Peer::start(Place::Tcp, |peer| drop(std::io::Write::write_all(&mut &peer, b"the time\n")));
         let time_port = clock.address.rsplit(':').next().unwrap();
@@ -151,6 +168,10 @@ fn each_row_does_what_it_says() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let world = World::new();
     for ((there, here), row) in rows(&readme).into_iter().zip(&ROWS) {
+        if here.contains("--stdio") {
+            assert_eq!(world.taken(&here, row.stdin), row.stdin, "{here}");
+            continue;
+        }
         if here.starts_with("sockkit serve") {
             let server = Server::start_with(&here.trim_start_matches("sockkit serve ").replace("9000", "0"), 2);
             Run::sockkit(&format!("connect {}", server.v4())).stdin(row.stdin).stdout(row.stdout).check();
