@@ -2635,6 +2635,17 @@ _sockkit_with_hints() {
         COMPREPLY=($(compgen -A service -- "$current"))
         return
     fi
+    # The keys of a fault rule, behind a comma; readline has cut the rule at each equals sign.
+    local first=$COMP_CWORD
+    while [[ "${COMP_WORDS[first-1]}" == "=" ]]; do
+        first=$((first - 2))
+    done
+    local flag="${COMP_WORDS[first-1]}"
+    if [[ ( "$flag" == -F || "$flag" == --fault ) && "$current" == *,* ]]; then
+        COMPREPLY=($(compgen -P "${current%,*}," -W "after= conn= every= chance= dir= from= times= for=" -- "${current##*,}"))
+        compopt -o nospace 2>/dev/null
+        return
+    fi
     case "$previous" in
         --bind|--exclude|--metrics|--source|-s)
             COMPREPLY=($(compgen -A hostname -- "$current"))

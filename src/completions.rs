@@ -13,6 +13,7 @@ use clap_complete::Shell;
 
 use crate::cli::{self, UsageError};
 use crate::exit::Status;
+use crate::fault::manual::KEYS;
 use crate::output::Output;
 
 /// The options whose value is a network interface; clap has no hint for one.
@@ -33,6 +34,17 @@ _sockkit_with_hints() {
     fi
     if [[ "$cut" == : ]]; then
         COMPREPLY=($(compgen -A service -- "$current"))
+        return
+    fi
+    # The keys of a fault rule, behind a comma; readline has cut the rule at each equals sign.
+    local first=$COMP_CWORD
+    while [[ "${COMP_WORDS[first-1]}" == "=" ]]; do
+        first=$((first - 2))
+    done
+    local flag="${COMP_WORDS[first-1]}"
+    if [[ ( "$flag" == -F || "$flag" == --fault ) && "$current" == *,* ]]; then
+        COMPREPLY=($(compgen -P "${current%,*}," -W "KEYS" -- "${current##*,}"))
+        compopt -o nospace 2>/dev/null
         return
     fi
     case "$previous" in
@@ -127,7 +139,9 @@ fn flags(command: &Command, is_wanted: impl Fn(&Arg) -> bool) -> Vec<String> {
 fn bash_hints(command: &Command, attached: &[String]) -> String {
     let hosts = flags(command, |arg| arg.get_value_hint() == ValueHint::Hostname);
     let interfaces = flags(command, |arg| arg.get_long().is_some_and(|name| INTERFACE_OPTIONS.contains(&name)));
+    let keys: Vec<&str> = KEYS.iter().map(|key| key.typed).collect();
     BASH_HINTS
+        .replace("\"KEYS\"", &format!("\"{}\"", keys.join(" ")))
         .replace("HOSTS)", &(hosts.join("|") + ")"))
         .replace("INTERFACES)", &(interfaces.join("|") + ")"))
         .replace("ATTACHED)", &(attached.join("|") + ")"))
