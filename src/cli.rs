@@ -230,6 +230,28 @@ pub struct TransportArgs {
     pub unix: bool,
 }
 
+/// The third kind of unix sockets: the same in serve and connect.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct SeqpacketArgs {
+    /// A unix socket with connections whose messages stay whole
+    ///
+    /// One send is one receive there, as with datagrams, and each direction has an end, as with streams. SOCK_SEQPACKET,
+    /// unix(7).
+    #[arg(long, conflicts_with = "udp")]
+    pub seqpacket: bool,
+}
+
+impl SeqpacketArgs {
+    /// The protocol, if it is that of a unix socket.
+    pub fn to(self, transport: Transport) -> Result<Transport, UsageError> {
+        match (self.seqpacket, transport) {
+            (false, transport) => Ok(transport),
+            (true, Transport::UnixStream) => Ok(Transport::UnixSeqpacket),
+            (true, other) => Err(UsageError(format!("--seqpacket is for unix sockets, and this is {other}: add -U"))),
+        }
+    }
+}
+
 /// How names are looked up: the same in serve, connect and probe; echo-bench counts its messages with `-n`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LookupArgs {

@@ -158,7 +158,7 @@ impl Surroundings<'_> {
         let protocol = match self.transport {
             Transport::Tcp => "TCP",
             Transport::Udp => "UDP",
-            Transport::UnixStream | Transport::UnixDatagram => "UNIX",
+            Transport::UnixStream | Transport::UnixDatagram | Transport::UnixSeqpacket => "UNIX",
         };
         let mut environment = vec![("PROTO".to_owned(), Some(protocol.into()))];
         for (end, address) in [("LOCAL", self.local), ("REMOTE", self.peer)] {

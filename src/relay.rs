@@ -359,7 +359,7 @@ fn spawn(
 /// The input to the peer, then a half-close unless the rules are against it.
 fn send_input(conn: &Conn, mut input: impl Read, rules: Rules, mut taps: Taps, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
-    let limit = (!is_stream).then(|| payload_limit(conn.peer().family()));
+    let limit = conn.transport().keeps_boundaries().then(|| payload_limit(conn.peer().family()));
     // A read that fills more than a datagram shows that there was too much for one.
     let mut block = vec![0; limit.map_or(BLOCK_BYTES, |limit| limit + 1)];
     let mut outgoing = Outgoing::new(rules.manner, limit);
@@ -419,16 +419,20 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progr
 /// The peer to the output, to the peer's end.
 fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Taps, progress: &Progress) -> Event {
     let is_stream = conn.transport().is_stream();
+    let keeps_boundaries = conn.transport().keeps_boundaries();
     let mut block = vec![0; if is_stream { BLOCK_BYTES } else { DATAGRAM_BYTES_MAX }];
     loop {
         progress.peer.begins();
-        let received = if is_stream {
-            conn.recv(&mut block)
-        } else {
+        let received = if keeps_boundaries {
             conn.recv_datagram(&mut block).map(|datagram| {
-                taps.datagrams.iter_mut().for_each(|tap| tap(&datagram));
+                // Without a byte it is the end of a connection.
+                if !is_stream || datagram.length > 0 {
+                    taps.datagrams.iter_mut().for_each(|tap| tap(&datagram));
+                }
                 datagram.length
             })
+        } else {
+            conn.recv(&mut block)
         };
         match received {
             Ok(0) if is_stream => {

@@ -116,6 +116,10 @@ impl TypedValueParser for RuleParser {
 
 /// What of the rules is the kernel's business, among the options.
 pub fn tell_options(set: &RuleSet, transport: Transport, options: &mut Options) -> Result<(), UsageError> {
+    if transport == Transport::UnixSeqpacket {
+        let why = "-F cuts bytes where it likes, and --seqpacket keeps messages whole: leave one out";
+        return Err(UsageError(why.to_owned()));
+    }
     let (receive, send, mss) = set.socket_options();
     for (option, value, flag) in [
         (&mut options.receive_buffer, receive, "--receive-buffer"),

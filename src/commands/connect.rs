@@ -29,7 +29,8 @@ use clap::{ValueEnum, ValueHint};
 
 use crate::cli::faults::tell_options;
 use crate::cli::{
-    FaultArgs, LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SeedArgs, SourceArgs, TransportArgs, UsageError, places,
+    FaultArgs, LookupArgs, OutputArgs, ProgramArgs, ProxyArgs, SeedArgs, SeqpacketArgs, SourceArgs, TransportArgs,
+    UsageError, places,
 };
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::{Conn, Endpoint, Options, Proxy, Query, Role, Source, Transport};
@@ -149,6 +150,9 @@ pub struct Args {
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// The third kind of unix sockets.
+    #[command(flatten)]
+    pub seqpacket: SeqpacketArgs,
     /// Names.
     #[command(flatten)]
     pub lookup: LookupArgs,
@@ -221,7 +225,7 @@ impl Plan {
         places::check(&args.endpoint, "connect")?;
         places::check_pair(&args.endpoint, args.passing.hex)?;
         let endpoint = Endpoint::parse(&args.endpoint, Role::Connect, args.transport.unix).map_err(UsageError)?;
-        let transport = args.transport.to(&endpoint);
+        let transport = args.seqpacket.to(args.transport.to(&endpoint))?;
         let mut options = args.options.clone();
         if transport == Transport::Tcp {
             // What is typed goes out at once.

@@ -39,7 +39,9 @@ use clap::ValueHint;
 use tokio::sync::mpsc;
 
 use crate::cli::faults::tell_options;
-use crate::cli::{FaultArgs, LookupArgs, OutputArgs, SeedArgs, TransportArgs, UsageError, cores, places};
+use crate::cli::{
+    FaultArgs, LookupArgs, OutputArgs, SeedArgs, SeqpacketArgs, TransportArgs, UsageError, cores, places,
+};
 use crate::commands::connect::{JoiningArgs, PassingArgs};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
@@ -165,6 +167,9 @@ pub struct Args {
     /// Protocol and family.
     #[command(flatten)]
     pub transport: TransportArgs,
+    /// The third kind of unix sockets.
+    #[command(flatten)]
+    pub seqpacket: SeqpacketArgs,
     /// Names.
     #[command(flatten)]
     pub lookup: LookupArgs,
@@ -219,7 +224,7 @@ impl Plan {
             Some(transport) => (None, transport),
             None => {
                 let endpoint = endpoint(args)?;
-                let transport = args.transport.to(&endpoint);
+                let transport = args.seqpacket.to(args.transport.to(&endpoint))?;
                 (Some(endpoint), transport)
             }
         };
@@ -249,7 +254,7 @@ impl Plan {
         }
         let service = replay::read(&service, &args.replay, transport, args.output.output())?;
         args.record.check(transport)?;
-        if args.proxy_protocol && !transport.is_stream() {
+        if args.proxy_protocol && (transport.keeps_boundaries() || !transport.is_stream()) {
             let why = "--proxy-protocol has no meaning for datagrams: the header begins a stream";
             return Err(UsageError(why.to_owned()).into());
         }

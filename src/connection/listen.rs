@@ -117,6 +117,7 @@ impl Listener {
     pub(super) fn handed_over(socket: Socket) -> io::Result<Listener> {
         let local = socket.local_address()?;
         let transport = match (local.family(), socket.is_stream()?) {
+            (Family::Unix, _) if socket.is_seqpacket()? => Transport::UnixSeqpacket,
             (Family::Unix, true) => Transport::UnixStream,
             (Family::Unix, false) => Transport::UnixDatagram,
             (_, true) => Transport::Tcp,

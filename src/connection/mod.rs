@@ -77,20 +77,28 @@ pub enum Transport {
     UnixStream,
     /// Datagrams on this machine.
     UnixDatagram,
+    /// Connections on this machine whose messages stay whole.
+    UnixSeqpacket,
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Transport; 4] = [Transport::Tcp, Transport::Udp, Transport::UnixStream, Transport::UnixDatagram];
+    pub const ALL: [Transport; 5] =
+        [Transport::Tcp, Transport::Udp, Transport::UnixStream, Transport::UnixDatagram, Transport::UnixSeqpacket];
 
-    /// Whether it carries a stream of bytes (and not single messages).
+    /// Whether it has connections, in which what is sent arrives in its order, and each direction has an end.
     pub fn is_stream(self) -> bool {
-        matches!(self, Transport::Tcp | Transport::UnixStream)
+        matches!(self, Transport::Tcp | Transport::UnixStream | Transport::UnixSeqpacket)
+    }
+
+    /// Whether what is sent in one call is received in one call, whole or cut off.
+    pub fn keeps_boundaries(self) -> bool {
+        matches!(self, Transport::Udp | Transport::UnixDatagram | Transport::UnixSeqpacket)
     }
 
     /// Whether its addresses are paths and not IP addresses.
     pub fn is_unix(self) -> bool {
-        matches!(self, Transport::UnixStream | Transport::UnixDatagram)
+        matches!(self, Transport::UnixStream | Transport::UnixDatagram | Transport::UnixSeqpacket)
     }
 }
 
@@ -101,6 +109,7 @@ impl fmt::Display for Transport {
             Transport::Udp => "udp",
             Transport::UnixStream => "unix",
             Transport::UnixDatagram => "unix datagram",
+            Transport::UnixSeqpacket => "unix seqpacket",
         })
     }
 }

@@ -44,8 +44,11 @@ impl Socket {
             Family::V6 => (Domain::IPV6, "AF_INET6"),
             Family::Unix => (Domain::UNIX, "AF_UNIX"),
         };
-        let (kind, kind_name) =
-            if transport.is_stream() { (Type::STREAM, "SOCK_STREAM") } else { (Type::DGRAM, "SOCK_DGRAM") };
+        let (kind, kind_name) = match transport {
+            Transport::Tcp | Transport::UnixStream => (Type::STREAM, "SOCK_STREAM"),
+            Transport::Udp | Transport::UnixDatagram => (Type::DGRAM, "SOCK_DGRAM"),
+            Transport::UnixSeqpacket => (Type::SEQPACKET, "SOCK_SEQPACKET"),
+        };
         let no_mptcp = || io::Error::new(io::ErrorKind::Unsupported, "this system has no Multipath TCP");
         let protocol = if mptcp { Some(MULTIPATH.ok_or_else(no_mptcp)?) } else { None };
         let protocol_name = if mptcp { ", IPPROTO_MPTCP" } else { "" };
@@ -78,6 +81,12 @@ impl Socket {
         socket.is_stream()?;
         socket.set_nonblocking(true)?;
         Ok(socket)
+    }
+
+    /// Whether it has connections whose messages stay whole.
+    #[cfg(unix)]
+    pub(super) fn is_seqpacket(&self) -> io::Result<bool> {
+        Ok(self.raw().r#type()? == Type::SEQPACKET)
     }
 
     /// Whether it carries a stream.

@@ -50,8 +50,12 @@ impl DatagramArgs {
             (self.empty, "--empty"),
             (self.broadcasts, "-b"),
         ];
-        if let Some((_, flag)) = typed.iter().find(|(is_typed, _)| *is_typed && transport.is_stream()) {
+        if let Some((_, flag)) = typed.iter().find(|(is_typed, _)| *is_typed && !transport.keeps_boundaries()) {
             return Err(UsageError(format!("{flag} is for datagrams, and this is {transport}: add -u")));
+        }
+        if self.empty && transport.is_stream() {
+            let why = format!("--empty: an empty message of {transport} could not be told from the end");
+            return Err(UsageError(why));
         }
         let pieces = match (self.per_line, self.datagram_size) {
             (true, _) => Pieces::Lines,

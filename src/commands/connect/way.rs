@@ -48,8 +48,8 @@ impl HeaderArgs {
     /// What it means for a protocol.
     pub fn preamble(&self, transport: Transport) -> Result<Option<Preamble>, UsageError> {
         let Some(version) = self.proxy_protocol else { return Ok(None) };
-        if !transport.is_stream() {
-            return Err(UsageError("--proxy-protocol goes ahead of a stream: leave out -u".to_owned()));
+        if transport.keeps_boundaries() {
+            return Err(UsageError(format!("--proxy-protocol goes ahead of a stream, and this is {transport}")));
         }
         if let Some(source) = self.proxy_protocol_source.filter(|_| transport.is_unix()) {
             let why = format!("--proxy-protocol-source {source} is no client of a unix socket: leave it out");

@@ -107,7 +107,15 @@ impl<'a> Wire<'a> {
 
     #[inline]
     fn poll_socket(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let keeps_boundaries = self.life.conn().transport().keeps_boundaries();
         self.life.driven().poll_read(context, |socket| {
+            if keeps_boundaries {
+                // However short it is, there may be another behind it.
+                let message = socket.recv_from(buffer)?;
+                let cut =
+                    || io::Error::new(io::ErrorKind::InvalidData, "a message was longer than what is read at once");
+                return if message.truncated { Err(cut()) } else { Ok((message.length, Queue::MayHoldMore)) };
+            }
             let received = socket.recv(buffer)?;
             // A read that does not fill the block has emptied the queue; 0 is the end and must be seen again.
             let is_short = 0 < received && received < buffer.len();

@@ -36,7 +36,7 @@ macro_rules! only {
 const ANY: Row = Row {
     flag: "",
     constant: "",
-    transports: &[Transport::Tcp, Transport::Udp, Transport::UnixStream, Transport::UnixDatagram],
+    transports: &Transport::ALL,
     otherwise: "",
     reach: Reach::Any,
     phases: &[Phase::BeforeBind],

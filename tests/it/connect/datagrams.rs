@@ -202,6 +202,57 @@ fn a_path_of_its_own_is_removed_whatever_ends_it() {
     assert_eq!((failed.code, std::fs::read(&own).unwrap().as_slice()), (4, &b"precious"[..]), "{}", failed.stderr);
 }
 
+/// One send is one receive, and each direction has an end, which datagrams have not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_seqpacket_socket_keeps_messages_whole_and_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket").to_str().unwrap().to_owned();
+    let server = Server::start_with(&format!("-U --seqpacket {path}"), 1);
+    assert_eq!(server.listening, [format!("listening on unix:{path} (unix seqpacket), echo")]);
+    let words = format!("connect -v -U --seqpacket --per-line {path}");
+    let came = Run::sockkit(&words).stdin("one\n\nthree\n").finish();
+    assert_eq!((came.code, came.stdout.as_slice()), (0, &b"onethree"[..]), "{}", came.stderr);
+    let sizes: Vec<&str> = came.stderr.lines().filter_map(|line| line.strip_prefix("datagram from ")).collect();
+    assert!(sizes.len() == 2 && sizes[0].ends_with(": 3 bytes") && sizes[1].ends_with(": 5 bytes"), "{}", came.stderr);
+    assert!(came.stderr.contains("(unix seqpacket) closed by the peer"), "{}", came.stderr);
+    // A thousand messages that a server reads late are a thousand still.
+    let many = "x\n".repeat(1000);
+    let came = Run::sockkit(&words).stdin(many).finish();
+    assert_eq!((came.code, came.stdout.len()), (0, 1000));
+    assert_eq!(came.stderr.matches(": 1 bytes\n").count(), 1000);
+    // A stream is another kind of socket.
+    let came = Run::sockkit(&format!("connect -U {path}")).finish();
+    assert!(came.code == 4 && came.stderr.contains("EPROTOTYPE"), "{} {}", came.code, came.stderr);
+    // Large ones go whole as well.
+    let large = format!("connect -U --seqpacket --datagram-size 65000 {path}");
+    let came = Run::sockkit(&large).stdin(pattern(130_000)).finish();
+    assert!(came.code == 0 && came.stdout == pattern(130_000), "{}", came.stderr);
+}
+
+#[test]
+fn what_a_seqpacket_socket_cannot_do_is_a_usage_error() {
+    for (words, said) in [
+        ("connect --seqpacket :1", "--seqpacket is for unix sockets, and this is tcp: add -U"),
+        ("connect -u --seqpacket :1", "the argument '--udp' cannot be used with '--seqpacket'"),
+        (
+            "connect -U --seqpacket --empty a",
+            "--empty: an empty message of unix seqpacket could not be told from the end",
+        ),
+        (
+            "connect -U --seqpacket --proxy-protocol v2 a",
+            "--proxy-protocol goes ahead of a stream, and this is unix seqpacket",
+        ),
+        ("serve --seqpacket :1", "--seqpacket is for unix sockets, and this is tcp: add -U"),
+        (
+            "serve -U --seqpacket -F delay=1ms a",
+            "-F cuts bytes where it likes, and --seqpacket keeps messages whole: leave one out",
+        ),
+    ] {
+        Run::sockkit(words).stderr(&format!("sockkit: {said}\n")).code(2).check();
+    }
+}
+
 /// More than there is room for is shown to be cut off, whatever is asked for.
 #[cfg(target_os = "linux")]
 #[test]

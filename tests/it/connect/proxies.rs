@@ -286,7 +286,7 @@ fn what_no_proxy_can_do_is_a_usage_error() {
             "-4 and -6 cannot be asked of a proxy that looks names up itself: socks5:// looks them up here",
         ),
         ("-6 --proxy socks4://h:1 a:1", "-6: socks4 has IPv4 addresses only"),
-        ("-u --proxy-protocol v1 a:1", "--proxy-protocol goes ahead of a stream: leave out -u"),
+        ("-u --proxy-protocol v1 a:1", "--proxy-protocol goes ahead of a stream, and this is udp"),
     ] {
         Run::sockkit(&format!("connect {words}")).stderr(&format!("sockkit: {said}\n")).code(2).check();
     }
