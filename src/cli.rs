@@ -373,6 +373,8 @@ impl ProgramArgs {
 }
 
 /// The way to a target: the same in connect and probe.
+// The help's brackets are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, Clone, Default, Args)]
 pub struct ProxyArgs {
     /// Connect through a proxy: SCHEME://[USER@]HOST:PORT

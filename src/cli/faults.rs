@@ -23,6 +23,8 @@ pub(super) fn are_asked_for(arguments: &[OsString]) -> bool {
 }
 
 /// Faults on purpose: the same in serve, connect and echo-bench.
+// The help's brackets are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Debug, Clone, Default, Args)]
 pub struct FaultArgs {
     /// A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)
