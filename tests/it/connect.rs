@@ -51,6 +51,10 @@
 //! | a peer drives the terminal | `a_terminal_sees_the_peers_bytes_escaped_unless_raw` |
 //! | a conversation needs expect(1) | `scripts::statements_are_carried_out_in_the_order_in_which_they_are_typed` |
 //! | letters mean other things in each netcat | `fingers::idioms_do_what_they_did` |
+//!
+//! Some no test can answer. How fast it is depends on the machine: `benches/connect.py` measures it beside nc, ncat and socat.
+//! That an antivirus takes it for a back door is why programs can be left out when it is built: `.ci/run` compiles it without.
+//! A stdin that dies on Windows would have to be tested there, and TLS, whose keys others do not verify, is not spoken.
 
 mod datagrams;
 #[cfg(unix)]

@@ -26,10 +26,11 @@ const fn row(here: &'static str, stdin: &'static str, stdout: &'static str, is_s
 /// What the file `request` has inside.
 const REQUEST: &str = "GET /\n";
 
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 32] = [
     row("sockkit serve -p 9000", "hello\n", "hello\n", false),
     row("sockkit serve -lk 9000", "hello\n", "hello\n", false),
     row("sockkit serve --allow 127.0.0.0/8 9000", "hello\n", "hello\n", false),
+    row("sockkit serve --mode forward=host:80 9000", "hello\n", "hello\n", false),
     row("sockkit serve --stdio --once -p 9000 > file", "hello\n", "", false),
     row("sockkit connect host 80 < request", "", REQUEST, true),
     row("sockkit connect -q 1 -w 3 host 80", "hello\n", "hello\n", true),
@@ -173,7 +174,8 @@ fn each_row_does_what_it_says() {
             continue;
         }
         if here.starts_with("sockkit serve") {
-            let server = Server::start_with(&here.trim_start_matches("sockkit serve ").replace("9000", "0"), 2);
+            let words = world.placed(&here.trim_start_matches("sockkit serve ").replace("9000", "0"), "");
+            let server = Server::start_with(&words, 2);
             Run::sockkit(&format!("connect {}", server.v4())).stdin(row.stdin).stdout(row.stdout).check();
             continue;
         }
