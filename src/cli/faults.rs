@@ -29,7 +29,8 @@ pub(super) fn are_asked_for(arguments: &[OsString]) -> bool {
 pub struct FaultArgs {
     /// A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)
     ///
-    /// ACTION[=VALUE][,KEY=VALUE...]: `sockkit help faults` has them all. Rules are read in order, and all that match apply.
+    /// An action, its value behind an equals sign, and keys behind commas: `sockkit help faults` has them all. Rules are read
+    /// in order, and all that match apply.
     #[arg(short = 'F', long = "fault", value_name = "RULE", value_parser = RuleParser, hide_possible_values = true)]
     pub rules: Vec<Rule>,
     /// More fault rules, one in each line of a file
