@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use socket2::{Socket, Type};
@@ -94,7 +94,7 @@ fn a_black_hole_answers_no_connect() {
         let mut server = faulty("", &[words]);
         assert_eq!(door(&mut server), "unanswering");
         let address: SocketAddr = server.v4().parse().unwrap();
-        let error = TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();
+        let error = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!(door(&mut server), "open");
         assert_eq!(exchange(&dial(&server.v4()), b"hello"), b"hello");
