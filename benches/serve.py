@@ -30,6 +30,7 @@ missed = []
 
 # Accepts, reads what there is, sends it back; datagrams as well. No buffer, no queue, no second thread.
 FLOOR = r"""
+#define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>

@@ -52,6 +52,8 @@ pub struct Traffic {
 pub struct Counters {
     /// Connections accepted.
     pub connections: Counter,
+    /// Those that ended in order, or as a rule has it.
+    pub connections_clean: Counter,
     /// The most that were open at one time.
     pub connections_peak: Counter,
     /// Those that the peer reset, or that failed otherwise; among them those without a PROXY header where one must come.
@@ -88,7 +90,9 @@ impl Counters {
             How::Failed(_) | How::BadHeader(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
-            How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) | How::Reset => 0,
+            How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) | How::Reset => {
+                self.connections_clean.add(1)
+            }
         };
     }
 
@@ -96,6 +100,7 @@ impl Counters {
     pub fn summary(&self, open: impl Iterator<Item = Traffic>) -> Summary {
         let mut summary = Summary {
             connections: self.connections.get(),
+            connections_clean: self.connections_clean.get(),
             connections_peak: self.connections_peak.get(),
             connections_failed: self.connections_failed.get(),
             connections_cut: self.connections_cut.get(),
@@ -122,6 +127,9 @@ impl Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub connections: u64,
+    /// What is left of the others, once nothing is open; only a metric, which must never fall, has to count it.
+    #[serde(skip)]
+    pub connections_clean: u64,
     pub connections_peak: u64,
     pub connections_failed: u64,
     pub connections_cut: u64,

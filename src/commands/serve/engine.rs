@@ -376,8 +376,7 @@ impl Server {
     }
 
     fn summary(&self) -> Summary {
-        let open: Vec<Arc<dyn Alive>> = lock(&self.live).values().cloned().collect();
-        let mut summary = self.counters.summary(open.iter().map(|life| life.traffic()));
+        let mut summary = self.counters.summary(lock(&self.live).values().map(|life| life.traffic()));
         summary.events_dropped = self.events.left_out();
         summary
     }

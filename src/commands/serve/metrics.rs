@@ -98,9 +98,6 @@ fn judge(head: &[u8]) -> &'static str {
 
 /// The metrics of a server that has so many open connections and is so old; with its fault rules, if it has any.
 pub fn text(summary: &Summary, faults: &[Count], open: u64, age: Duration) -> String {
-    let Summary { connections, connections_failed: failed, connections_timed_out: timed_out, .. } = *summary;
-    let cut = summary.connections_cut;
-    let clean = connections.saturating_sub(open + failed + timed_out + cut);
     let answered = summary.datagrams.saturating_sub(summary.datagrams_unanswered);
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, label: &str, values: &[(&str, u64)]| {
@@ -113,10 +110,10 @@ pub fn text(summary: &Summary, faults: &[Count], open: u64, age: Duration) -> St
         }
     };
     let results = [
-        ("clean", clean),
-        ("failed", failed),
-        ("timed_out", timed_out),
-        ("cut", cut),
+        ("clean", summary.connections_clean),
+        ("failed", summary.connections_failed),
+        ("timed_out", summary.connections_timed_out),
+        ("cut", summary.connections_cut),
         ("refused", summary.connections_refused),
     ];
     metric("connections_total", "counter", "Connections that have ended, and how.", "result", &results);
@@ -167,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_counted_once_each() {
-        let summary = Summary { connections: 10, connections_failed: 2, connections_cut: 1, ..Summary::default() };
+    fn each_count_has_its_name() {
+        let summary = Summary { connections_clean: 4, connections_failed: 2, connections_cut: 1, ..Summary::default() };
         let faults = [Count { rule: "reset,after=1KiB".to_owned(), fired: 5 }];
         let text = text(&summary, &faults, 3, Duration::from_secs(7));
         for line in [

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
@@ -56,9 +56,12 @@ pub trait Stream {
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>>;
 }
 
-/// How long a peer must have been silent for its connection to be idle, once the server is told to stop. A sender that is
-/// still at it sends again sooner, on any network that tests run over; and nobody waits for the server's end longer.
+/// How long a peer must be silent for its connection to be idle, once the server is told to stop and nothing has come since.
+/// What was on its way then has arrived, and nobody waits for the server's end longer.
 const QUIET: Duration = Duration::from_millis(50);
+
+/// The same for a peer that has sent something since: it is at work, and may be slow, or on a machine that is busy.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The connection itself, under all layers.
 pub struct Wire<'a> {
@@ -73,13 +76,15 @@ pub struct Wire<'a> {
     left_bytes: u64,
     /// Its input was ended on this side.
     is_ended: bool,
+    /// When something came last since the server was told to stop.
+    at_work: Option<Instant>,
 }
 
 impl<'a> Wire<'a> {
     /// Over a connection whose bytes the taps see; its input ends after so many bytes.
     pub fn new(life: &'a Life, taps: Option<Box<Taps>>, received_bytes_max: Option<u64>) -> Wire<'a> {
         let left_bytes = received_bytes_max.unwrap_or(u64::MAX);
-        Wire { life, taps, quiet: None, early: VecDeque::new(), left_bytes, is_ended: false }
+        Wire { life, taps, quiet: None, early: VecDeque::new(), left_bytes, is_ended: false, at_work: None }
     }
 
     /// Has these bytes received first: they came with something that was not the service's.
@@ -127,7 +132,12 @@ impl<'a> Wire<'a> {
     /// silent for a while.
     #[cold]
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let quiet = self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(QUIET)));
+        let at_work = self.at_work;
+        let quiet = self.quiet.get_or_insert_with(|| {
+            // What it has sent may have taken a while to be served: its pause began before that.
+            let pause = at_work.map_or(Duration::ZERO, |last| PAUSE.saturating_sub(last.elapsed()));
+            Box::pin(tokio::time::sleep(pause.max(QUIET)))
+        });
         ready!(quiet.as_mut().poll(context));
         self.is_ended = true;
         Poll::Ready(())
@@ -162,6 +172,9 @@ impl Stream for Wire<'_> {
         };
         let received = received.map_err(|error| self.broken(Op::Receive, error))?;
         self.quiet = None;
+        if self.life.asked() != Asked::Nothing {
+            self.at_work = Some(Instant::now());
+        }
         self.left_bytes -= received as u64;
         self.life.received(received);
         match &mut self.taps {

@@ -61,8 +61,12 @@ impl Server {
             self.serve(id, life).await
         };
         let traffic = life.traffic();
-        lock(&self.live).remove(&id);
-        self.counters.ended(traffic, &how);
+        {
+            // In one step: a sum of the open ones and those that have ended never falls.
+            let mut open = lock(&self.live);
+            open.remove(&id);
+            self.counters.ended(traffic, &how);
+        }
         self.events.closed(id, life.conn(), traffic, &how);
     }
 
