@@ -1957,7 +1957,7 @@ _sockkit() {
             return 0
             ;;
         sockkit__subcmd__serve)
-            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -o -x -q -d -C -i -j -v -h --port --bind --mode --stdio --once --grace --backlog --proxy-protocol --expect --metrics --summary --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --replay-match --replay-speed --replay-loop --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --seqpacket --numeric --output-file --hex --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
+            opts="-p -s -1 -w -W -m -F -4 -6 -u -U -n -e -c -o -x -q -d -C -i -j -v -h --port --bind --mode --stdio --once --grace --backlog --proxy-protocol --expect --metrics --summary --ready-file --ready-fd --then --conns --for --accept-timeout --idle-timeout --max-conns --on-full --max-per-ip --max-bytes --allow --deny --allow-file --deny-file --record --record-max --record-strict --force --replay-match --replay-speed --replay-loop --fault --faults --seed --plan --ipv4 --ipv6 --udp --unix --seqpacket --numeric --exec --sh-exec --output-file --hex --quit-after --recv-only --no-stdin --send-only --no-shutdown --crlf --interval --rate-limit --timestamps --raw --json --verbose --quiet --color --trace --trace-format --nodelay --keepalive --keepalive-idle --keepalive-interval --keepalive-count --linger --ttl --tos --send-buffer --receive-buffer --reuse-address --reuse-port --v6-only --bind-device --mark --priority --congestion --mss --user-timeout --quickack --cork --thin-linear-timeouts --notsent-lowat --fast-open --mptcp --freebind --transparent --busy-poll --incoming-cpu --broadcast --out-of-band-inline --multicast-join --multicast-source --multicast-ttl --multicast-loop --multicast-interface --multicast-all --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2259,6 +2259,22 @@ _sockkit() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sh-exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output-file)

@@ -96,6 +96,8 @@ truncate=\t'a datagram keeps only so many bytes'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l faults -d 'More fault rules, one in each line of a file' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l seed -d 'What fault rules draw follows from this number [default: drawn, and told]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l plan -d 'Print what fault rules would do to connections 1 to N, and end' -r -f
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s e -l exec -d 'Run PROGRAM, and let it talk to the peer; its arguments come after --' -r -f -a "(__fish_complete_command)"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s c -l sh-exec -d 'The same with a shell\'s command' -r -f -a "(__fish_complete_command)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s o -l output-file -d 'Save what the peer sends in FILE as well' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s q -l quit-after -d 'Quit when the peer is silent this long after stdin\'s end' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s i -l interval -d 'Send line by line, and wait so long before each next line' -r -f

@@ -10,6 +10,7 @@ mod embedded;
 mod ending;
 mod engine;
 mod events;
+mod executed;
 mod expected;
 mod faults;
 mod faulty;
@@ -40,7 +41,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::faults::tell_options;
 use crate::cli::{
-    FaultArgs, LookupArgs, OutputArgs, SeedArgs, SeqpacketArgs, TransportArgs, UsageError, cores, places,
+    FaultArgs, LookupArgs, OutputArgs, ProgramArgs, SeedArgs, SeqpacketArgs, TransportArgs, UsageError, cores, places,
 };
 use crate::commands::connect::{JoiningArgs, PassingArgs};
 use crate::commands::recording::{RecordArgs, Recording};
@@ -51,6 +52,7 @@ use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Ro
 use crate::exit::Status;
 use crate::fault::{Place, Side};
 use crate::output::{Output, one_line};
+use crate::program::Program;
 use crate::relay::Rules;
 use crate::signals::{self, Heard};
 use crate::units::parse_duration;
@@ -58,6 +60,7 @@ use access::{Access, AccessArgs};
 use companion::{Companion, Reach, ThenArgs};
 use engine::{Ending, Settings, Wish};
 use events::{Events, SummaryForm};
+use executed::Exec;
 use expected::Expected;
 use faults::Faults;
 use limits::LimitArgs;
@@ -173,6 +176,9 @@ pub struct Args {
     /// Names.
     #[command(flatten)]
     pub lookup: LookupArgs,
+    /// A program for whoever comes.
+    #[command(flatten)]
+    pub program: ProgramArgs,
     /// What is shown and kept of the bytes that pass.
     #[command(flatten)]
     pub passing: PassingArgs,
@@ -317,11 +323,37 @@ fn service(args: &Args, transport: Transport) -> Result<Service, UsageError> {
     if let Some(flag) = args.joining.first_typed().filter(|_| !is_stdio) {
         return Err(UsageError(format!("{flag} is for stdin and stdout, which are joined to peers by --stdio")));
     }
+    if let Some(program) = args.program.program()? {
+        return exec(args, program);
+    }
     Ok(match &args.mode {
         _ if is_stdio => Service::Stdio(stdio(args, transport)?),
         Mode::Of(service) => service.clone(),
         Mode::Stdio => unreachable!("it is handled above"),
     })
+}
+
+/// A program, if nothing has to see its bytes.
+fn exec(args: &Args, program: Program) -> Result<Service, UsageError> {
+    let flags = [
+        ("--stdio", args.stdio || matches!(args.mode, Mode::Stdio)),
+        ("--mode", !matches!(args.mode, Mode::Of(Service::Echo) | Mode::Stdio)),
+        ("-F", !args.faults.rules.is_empty() || args.faults.faults.is_some()),
+        ("-x", args.passing.hex),
+        ("-o", args.passing.output_file.is_some()),
+        ("--record", args.record.record.is_some()),
+        ("--expect", args.expect.is_some()),
+        ("--proxy-protocol", args.proxy_protocol),
+        ("--max-bytes", args.limits.max_bytes.is_some()),
+        ("-W", args.limits.idle_timeout.is_some()),
+    ];
+    match flags.iter().find(|(_, is_typed)| *is_typed) {
+        Some((flag, _)) => Err(UsageError(format!(
+            "{flag} would have to see the bytes, and a program has the socket itself: connect to it with `sockkit connect`, \
+             or put `serve --mode forward=` in front"
+        ))),
+        None => Ok(Service::Exec(Exec(program))),
+    }
 }
 
 /// Stdin and stdout, as they are to be joined.

@@ -204,6 +204,11 @@ impl Conn {
     /// or until `patience` has passed. A close with unread input would be a RST (RFC 2525 section 2.17).
     pub fn close_after_draining(self, patience: Duration) -> Result<()> {
         self.finish()?;
+        self.drain(patience)
+    }
+
+    /// Reads and drops what the peer still sends, until its end or until `patience` has passed.
+    pub fn drain(&self, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         // What arrives now has no reader any more; the size only bounds the number of calls.
         let mut unread = [0; 16 * 1024];

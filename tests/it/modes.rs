@@ -1,5 +1,7 @@
 //! `sockkit serve --mode`: what a server does with those who come.
 
+#[cfg(all(unix, feature = "exec"))]
+mod exec;
 mod forward;
 mod speaking;
 #[cfg(unix)]

@@ -87,12 +87,16 @@ impl Counters {
         self.received_bytes.add(traffic.received_bytes);
         self.sent_bytes.add(traffic.sent_bytes);
         match how {
-            How::Failed(_) | How::BadHeader(_) => self.connections_failed.add(1),
+            How::Failed(_) | How::BadHeader(_) | How::NotRun(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
-            How::PeerFinished | How::Finished | How::Stopped | How::Full | How::Fault(_) | How::Reset => {
-                self.connections_clean.add(1)
-            }
+            How::PeerFinished
+            | How::Program(_)
+            | How::Finished
+            | How::Stopped
+            | How::Full
+            | How::Fault(_)
+            | How::Reset => self.connections_clean.add(1),
         };
     }
 

@@ -1,5 +1,7 @@
 //! How a connection ended, in one value: for the events, the summary and the record.
 
+use std::process::ExitStatus;
+
 use super::service::First;
 use super::stream::Broken;
 use crate::connection::{Error, Kind, Op};
@@ -26,6 +28,10 @@ pub enum How {
     Fault(EndingKind),
     /// Reset by us: the service has it so.
     Reset,
+    /// A program had it, and has ended so.
+    Program(ExitStatus),
+    /// A program was to have it, and could not be started.
+    NotRun(String),
     /// A reset, or another error.
     Failed(Error),
 }
@@ -55,6 +61,8 @@ impl How {
             How::TimedOut => "timed_out",
             How::Full => "max_bytes",
             How::BadHeader(_) => "bad_header",
+            How::Program(_) => "program_ended",
+            How::NotRun(_) => "not_run",
             How::Cut => "cut",
             How::Fault(EndingKind::Reset) => "reset_by_rule",
             How::Fault(_) => "closed_by_rule",

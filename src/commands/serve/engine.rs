@@ -10,6 +10,7 @@
 //! | `doorway` | the listeners that are open, and those that fault rules have shut |
 //! | `door` | who comes in, and what happens when accepting fails |
 //! | `connection` | one connection from beginning to end |
+//! | `executed` | one that a program has |
 //! | `joined` | one that is joined to stdin and stdout |
 //! | `conversation` | datagrams that are joined to stdin and stdout |
 //! | `datagrams` | the same for datagrams |
@@ -23,6 +24,7 @@ mod datagrams;
 mod door;
 mod doorway;
 mod drain;
+mod executed;
 mod joined;
 mod post;
 mod workers;

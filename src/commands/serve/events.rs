@@ -5,6 +5,7 @@
 //! own, late by what that takes, so that nobody is served later because somebody reads slowly.
 
 use std::io;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -20,6 +21,7 @@ use super::teller::{Line, Teller};
 use crate::connection::proxy_protocol::Header;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Conn, Error, Listener, Op, TcpInfo};
+use crate::exit::Status;
 use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
@@ -91,6 +93,8 @@ struct Closed {
     sent_bytes: u64,
     elapsed_ms: f64,
     tcp_info: Option<TcpInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -280,6 +284,8 @@ impl Events {
             How::Finished | How::Stopped => ("closed".to_owned(), None),
             How::TimedOut => ("closed as idle".to_owned(), None),
             How::Full => ("closed at --max-bytes".to_owned(), None),
+            How::Program(status) => (in_words(*status), None),
+            How::NotRun(why) => (why.clone(), None),
             How::BadHeader(why) => (format!("reset ({why})"), None),
             How::Cut => ("cut off".to_owned(), None),
             How::Reset => ("reset".to_owned(), None),
@@ -297,11 +303,13 @@ impl Events {
             received_bytes,
             sent_bytes
         );
+        let status = if let How::Program(status) = how { Some(Status::of_program(*status).number()) } else { None };
         let how = how.word();
         let elapsed_ms = milliseconds(elapsed);
         // What the kernel knows costs a call, and only JSON has room for it.
         let tcp_info = if output.json { conn.info() } else { None };
-        let closed = Closed { connection, peer, how, errname, received_bytes, sent_bytes, elapsed_ms, tcp_info };
+        let closed =
+            Closed { connection, peer, how, errname, received_bytes, sent_bytes, elapsed_ms, tcp_info, status };
         self.tell(output, "closed", closed, text);
     }
 
@@ -450,6 +458,14 @@ impl Events {
         if let Some(teller) = &self.teller {
             teller.tell(line);
         }
+    }
+}
+
+/// How a program has ended.
+fn in_words(status: ExitStatus) -> String {
+    match Status::of_program(status).number() {
+        0 => "closed by its program".to_owned(),
+        code => format!("closed by its program with status {code}"),
     }
 }
 

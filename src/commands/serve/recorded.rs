@@ -30,9 +30,14 @@ pub fn record(recorder: &Recorder, number: u64, conn: &Conn, taps: &mut Taps) ->
 pub fn ending(how: &How) -> Ending {
     match how {
         How::Cut | How::Reset | How::BadHeader(_) | How::Fault(EndingKind::Reset) => Ending::Reset,
-        How::PeerFinished | How::Finished | How::Stopped | How::TimedOut | How::Full | How::Fault(_) => {
-            Ending::Finished
-        }
+        How::PeerFinished
+        | How::Program(_)
+        | How::NotRun(_)
+        | How::Finished
+        | How::Stopped
+        | How::TimedOut
+        | How::Full
+        | How::Fault(_) => Ending::Finished,
         How::Failed(error) if matches!(error.kind(), Kind::Reset | Kind::BrokenPipe) => Ending::PeerReset,
         How::Failed(error) => Ending::Failed(error.errname().to_owned()),
     }

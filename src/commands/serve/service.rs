@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::content::Content;
 use super::discard::discard;
 use super::echo::echo;
+use super::executed::Exec;
 use super::forward::Forward;
 use super::inetd::{self, Chargen};
 use super::life::{Asked, Life};
@@ -42,6 +43,8 @@ pub enum Service {
     Stdio(Stdio),
     /// Another server.
     Forward(Forward),
+    /// A program.
+    Exec(Exec),
 }
 
 /// Whose direction ended first.
@@ -82,12 +85,14 @@ impl Service {
             Service::Replay(_) => "replay",
             Service::Stdio(_) => "stdio",
             Service::Forward(_) => "forward",
+            Service::Exec(_) => "exec",
         }
     }
 
     /// Why it cannot be offered for datagrams of at most so many bytes, if it cannot.
     pub fn why_not_datagrams(&self, bytes_max: usize) -> Option<String> {
         match self {
+            Service::Exec(_) => Some("a program is started for a connection, and datagrams have none".to_owned()),
             Service::Forward(_) => Some("what is forwarded is a stream".to_owned()),
             Service::Banner(_) => Some("datagrams have no beginning: send= answers each of them".to_owned()),
             Service::Send(content) if content.length().is_none_or(|length| length > bytes_max as u64) => {
@@ -99,7 +104,7 @@ impl Service {
 
     /// Whether whoever can reach it could make it work against others: then it is for those who are allowed to.
     pub fn needs_allow(&self, is_stream: bool) -> bool {
-        matches!(self, Service::Forward(_)) || matches!(self, Service::Chargen(_)) && !is_stream
+        matches!(self, Service::Forward(_) | Service::Exec(_)) || matches!(self, Service::Chargen(_)) && !is_stream
     }
 
     /// Serves one connection to its end.
@@ -116,7 +121,7 @@ impl Service {
     async fn speak<S: Stream>(&self, stream: &mut S, visit: &Visit<'_>) -> Result<First, Broken> {
         match self {
             // These are served without it.
-            Service::Echo | Service::Discard | Service::Stdio(_) => return Ok(First::Peer),
+            Service::Echo | Service::Discard | Service::Stdio(_) | Service::Exec(_) => return Ok(First::Peer),
             Service::Chargen(chargen) => {
                 let said = chargen.lines.say_over(stream, || visit.is_stopping()).await;
                 // Nobody can end it but by closing, which is a reset for what is under way.
@@ -154,7 +159,12 @@ impl Service {
     pub fn reply<'a>(&self, datagram: &'a [u8], limit: usize) -> Option<Cow<'a, [u8]>> {
         let reply = match self {
             Service::Echo => return Some(Cow::Borrowed(datagram)),
-            Service::Discard | Service::Banner(_) | Service::Replay(_) | Service::Stdio(_) | Service::Forward(_) => {
+            Service::Discard
+            | Service::Banner(_)
+            | Service::Replay(_)
+            | Service::Stdio(_)
+            | Service::Forward(_)
+            | Service::Exec(_) => {
                 return None;
             }
             Service::Chargen(chargen) => chargen.lines.beginning(chargen.datagram_length().min(limit)).ok()?,

@@ -89,6 +89,11 @@ fn records() -> [(&'static str, String); 7] {
     let about = checked.listening.join("\n");
     Run::sockkit("connect --proxy-protocol=v1").args([&checked.v4()]).stdin("#").stdout("#").check();
     let checked = format!("{about}\n{}", String::from_utf8_lossy(&checked.end(Signal::Interrupt).stdout));
+    // A connection that a program had.
+    let program = Server::start("--json -4 -e true");
+    Run::sockkit("connect -d").args([&program.v4()]).check();
+    let program = String::from_utf8(program.end(Signal::Interrupt).stdout).expect("text");
+    let checked = format!("{program}{checked}");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [
         ("sockkit.serve/1", format!("{listening}\n{}{}{checked}", text(events), text(datagrams))),

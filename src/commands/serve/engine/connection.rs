@@ -168,7 +168,13 @@ async fn conclude(life: &Life, how: &How) {
             let _ = life.conn().finish();
             Box::pin(linger(life)).await;
         }
-        How::PeerFinished | How::Finished | How::Reset | How::Failed(_) | How::Fault(_) => {}
+        How::Program(_)
+        | How::NotRun(_)
+        | How::PeerFinished
+        | How::Finished
+        | How::Reset
+        | How::Failed(_)
+        | How::Fault(_) => {}
     }
 }
 

@@ -165,6 +165,15 @@ impl Server {
             Ok(conn) => {
                 self.events.accepted(id, &conn);
                 let worker = workers.deal(id);
+                if let Service::Exec(exec) = &self.settings.service {
+                    let (server, exec) = (self.clone(), exec.clone());
+                    self.enter(place);
+                    worker.spawn(async move {
+                        server.execute(id, conn, &exec).await;
+                        server.leave(place);
+                    });
+                    return;
+                }
                 if let Service::Stdio(stdio) = &self.settings.service {
                     let (server, stdio) = (self.clone(), stdio.clone());
                     self.enter(place);

@@ -12,9 +12,8 @@ use super::{Server, lock};
 use crate::commands::serve::counters::Traffic;
 use crate::commands::serve::ending::How;
 use crate::commands::serve::expected::{Comparison, Expected};
-use crate::commands::serve::life::{Alive, Asked};
 use crate::commands::serve::recorded;
-use crate::commands::serve::stdio::{Joined, Parted, Stdio};
+use crate::commands::serve::stdio::{Parted, Stdio};
 use crate::connection::{Clock, Conn, Error, Op};
 use crate::record::Track;
 use crate::relay::Outcome;
@@ -49,17 +48,6 @@ impl Server {
             self.events.unexpected(Some(id), conn.peer(), difference);
         }
         self.part_from(id, &conn, outcome, track);
-    }
-
-    fn attend_to(&self, id: u64, joined: Joined) {
-        let joined = Arc::new(joined);
-        lock(&self.live).insert(id, joined.clone());
-        if self.stopping.load(Ordering::SeqCst) {
-            joined.ask(Asked::ToFinish);
-        }
-        if self.cutting.load(Ordering::SeqCst) {
-            joined.ask(Asked::ToEnd);
-        }
     }
 
     fn part_from(&self, id: u64, conn: &Conn, outcome: Outcome, track: Option<Arc<Track>>) {
