@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn every_mode_that_is_offered_can_be_typed() {
         for (name, _) in MODES {
-            let typed = if name.ends_with('=') { format!("{name}value") } else { name.to_owned() };
+            let typed = if name.ends_with('=') { format!("{name}value:1") } else { name.to_owned() };
             let mode = parse(&typed).unwrap_or_else(|why| panic!("{typed}: {why}"));
             if let Mode::Of(service) = mode {
                 assert_eq!(service.word(), name.trim_end_matches('='));
