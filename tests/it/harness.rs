@@ -282,6 +282,7 @@ impl Lines {
     }
 
     /// The next one, as it came.
+    #[cfg(unix)]
     #[track_caller]
     pub fn next(&mut self) -> String {
         let line = self.come.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line after {:?}", self.heard));
