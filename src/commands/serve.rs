@@ -274,6 +274,7 @@ impl Plan {
                 grace: args.grace,
                 threads: cores(),
                 recorder: None,
+                record_file: args.record.record.clone(),
                 access: Arc::new(Access::new(args.access.clone())?),
                 readiness: Arc::default(),
                 faults,

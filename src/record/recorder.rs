@@ -145,7 +145,8 @@ impl Recorder {
         Track { recorder: self.clone(), connection, state: Mutex::default() }
     }
 
-    /// Ends the record and waits until it is written. An error is why it is incomplete; it has been told.
+    /// Ends the record and waits until it is written. An error is why it is incomplete; it has been told. Once
+    /// more it says the same.
     pub fn finish(&self) -> io::Result<()> {
         let mut queue = lock(&self.0.queue);
         queue.is_closed = true;
@@ -159,12 +160,14 @@ impl Recorder {
                 drop(queue);
                 self.0.fail(too_slow());
                 queue = lock(&self.0.queue);
-                // The thread hangs in a call that may never return.
-                return queue.failure.take().map_or(Ok(()), Err);
+                // The thread hangs in a call that may never return: nobody waits for it again.
+                queue.has_writer = false;
+                drop(lock(&self.0.writer).take());
+                break;
             }
             written = now;
         }
-        let failure = queue.failure.take();
+        let failure = queue.failure.as_ref().map(copy);
         drop(queue);
         if let Some(writer) = lock(&self.0.writer).take() {
             // It has panicked, if anything: then that has been printed.

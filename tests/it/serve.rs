@@ -216,8 +216,9 @@ fn json_has_the_same_events_with_their_fields() {
     {
         let finished = server.end(Signal::Terminate);
         let summary = json!({
-            "schema": schema, "event": "summary", "connections": 1, "connections_peak": 1, "connections_failed": 0,
-            "connections_cut": 0, "connections_timed_out": 0, "connections_refused": 0, "unexpected": 0, "accepts_failed": 0, "datagrams": 0, "datagrams_unanswered": 0,
+            "schema": schema, "event": "summary", "connections": 1, "connections_peak": 1, "connections_clean": 1,
+            "connections_reset_by_rule": 0, "connections_failed": 0, "connections_reset_by_peer": 0, "connections_cut": 0,
+            "connections_timed_out": 0, "connections_refused": 0, "unexpected": 0, "accepts_failed": 0, "datagrams": 0, "datagrams_unanswered": 0,
             "datagrams_refused": 0, "received_bytes": 5, "sent_bytes": 5, "events_dropped": 0,
         });
         let stdout = String::from_utf8(finished.stdout).unwrap();

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::ending::How;
+use super::recorded::Recorded;
+use crate::fault::lane::EndingKind;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -52,12 +54,16 @@ pub struct Traffic {
 pub struct Counters {
     /// Connections accepted.
     pub connections: Counter,
-    /// Those that ended in order, or as a rule has it.
+    /// Those that ended in order, or were closed by a rule.
     pub connections_clean: Counter,
+    /// Those that a rule, or the record that is replayed, had us reset.
+    pub connections_reset_by_rule: Counter,
     /// The most that were open at one time.
     pub connections_peak: Counter,
     /// Those that the peer reset, or that failed otherwise; among them those without a PROXY header where one must come.
     pub connections_failed: Counter,
+    /// Of those that failed, the ones that the peer reset.
+    pub connections_reset_by_peer: Counter,
     /// Those that were reset when the grace period ended.
     pub connections_cut: Counter,
     /// Those that were closed because they were idle.
@@ -86,17 +92,17 @@ impl Counters {
     pub fn ended(&self, traffic: Traffic, how: &How) {
         self.received_bytes.add(traffic.received_bytes);
         self.sent_bytes.add(traffic.sent_bytes);
+        if how.is_reset_by_peer() {
+            self.connections_reset_by_peer.add(1);
+        }
         match how {
             How::Failed(_) | How::BadHeader(_) | How::NotRun(_) => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
-            How::PeerFinished
-            | How::Program(_)
-            | How::Finished
-            | How::Stopped
-            | How::Full
-            | How::Fault(_)
-            | How::Reset => self.connections_clean.add(1),
+            How::Fault(EndingKind::Reset) | How::Reset => self.connections_reset_by_rule.add(1),
+            How::PeerFinished | How::Program(_) | How::Finished | How::Stopped | How::Full | How::Fault(_) => {
+                self.connections_clean.add(1)
+            }
         };
     }
 
@@ -105,8 +111,10 @@ impl Counters {
         let mut summary = Summary {
             connections: self.connections.get(),
             connections_clean: self.connections_clean.get(),
+            connections_reset_by_rule: self.connections_reset_by_rule.get(),
             connections_peak: self.connections_peak.get(),
             connections_failed: self.connections_failed.get(),
+            connections_reset_by_peer: self.connections_reset_by_peer.get(),
             connections_cut: self.connections_cut.get(),
             connections_timed_out: self.connections_timed_out.get(),
             connections_refused: self.connections_refused.get(),
@@ -118,6 +126,8 @@ impl Counters {
             received_bytes: self.received_bytes.get(),
             sent_bytes: self.sent_bytes.get(),
             events_dropped: 0,
+            drain: None,
+            record: None,
         };
         for traffic in open {
             summary.received_bytes += traffic.received_bytes;
@@ -127,15 +137,15 @@ impl Counters {
     }
 }
 
-/// The counts at one moment; the fields are those of [`Counters`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// The counts at one moment; the fields are those of [`Counters`], and what there is to say at the end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     pub connections: u64,
-    /// What is left of the others, once nothing is open; only a metric, which must never fall, has to count it.
-    #[serde(skip)]
     pub connections_clean: u64,
+    pub connections_reset_by_rule: u64,
     pub connections_peak: u64,
     pub connections_failed: u64,
+    pub connections_reset_by_peer: u64,
     pub connections_cut: u64,
     pub connections_timed_out: u64,
     pub connections_refused: u64,
@@ -148,4 +158,29 @@ pub struct Summary {
     pub sent_bytes: u64,
     /// Lines that were left out because nobody read them in time.
     pub events_dropped: u64,
+    /// Once the server was told to stop while connections were open, and they have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// Once the record has ended, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Recorded>,
+}
+
+/// What became of the connections that were open when the server was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Drain {
+    /// How many they were.
+    pub connections: u64,
+    /// Those that ended of themselves.
+    pub finished: u64,
+    /// Those that were reset in the end.
+    pub cut: u64,
+    /// How long they might take.
+    pub grace_ms: f64,
+    /// A second signal did not let them.
+    #[serde(skip)]
+    pub is_cut_short: bool,
+    /// It took so long that it was announced.
+    #[serde(skip)]
+    pub is_announced: bool,
 }

@@ -65,6 +65,7 @@ impl Embedded {
             access: Arc::default(),
             readiness: Arc::default(),
             recorder: None,
+            record_file: None,
             faults: faults.map(Arc::new),
             has_proxy_header: false,
             expected: None,

@@ -67,13 +67,13 @@ impl How {
             How::Fault(EndingKind::Reset) => "reset_by_rule",
             How::Fault(_) => "closed_by_rule",
             How::Reset => "reset",
-            How::Failed(error) if is_reset(error) => "peer_reset",
+            How::Failed(_) if self.is_reset_by_peer() => "peer_reset",
             How::Failed(_) => "error",
         }
     }
-}
 
-/// Whether the peer ended it abruptly. EPIPE is what a send says after the reset.
-fn is_reset(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Reset | Kind::BrokenPipe)
+    /// Whether the peer ended it abruptly. EPIPE is what a send says after the reset.
+    pub fn is_reset_by_peer(&self) -> bool {
+        matches!(self, How::Failed(error) if matches!(error.kind(), Kind::Reset | Kind::BrokenPipe))
+    }
 }

@@ -33,15 +33,16 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::access::Access;
-use super::counters::{Counters, Summary};
+use super::counters::{Counters, Drain, Summary};
 use super::events::Events;
 use super::expected::Expected;
 use super::faults::Faults;
@@ -50,7 +51,7 @@ use super::limits::Limits;
 use super::metrics;
 use super::passing::Passing;
 use super::readiness::Readiness;
-use super::recorded::Peers;
+use super::recorded::{Peers, Recorded};
 use super::service::Service;
 use crate::connection::{Clock, Driven, Error, Listener, Op};
 use crate::record::Recorder;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub threads: usize,
     /// What is told of everything that passes, if anything is.
     pub recorder: Option<Recorder>,
+    /// Where that is written.
+    pub record_file: Option<PathBuf>,
     /// Who may come in.
     pub access: Arc<Access>,
     /// Who is told of the end.
@@ -162,6 +165,10 @@ struct Server {
     stopping: AtomicBool,
     /// The time of those that are left is over.
     cutting: AtomicBool,
+    /// How the drain went, once it is over.
+    drained: OnceLock<Drain>,
+    /// What has become of the record, once it has ended.
+    recorded: OnceLock<Recorded>,
     /// There is nothing more to wait for: the one datagram is answered, or stdout is gone.
     finished: Arc<Notify>,
     /// Why stdout is gone, or what else it cannot do without.
@@ -203,6 +210,8 @@ pub fn serve(
         open_by_address: Mutex::default(),
         stopping: AtomicBool::new(false),
         cutting: AtomicBool::new(false),
+        drained: OnceLock::new(),
+        recorded: OnceLock::new(),
         finished,
         failure,
         verdict: Mutex::default(),
@@ -211,6 +220,7 @@ pub fn serve(
     if let Some(peers) = &server.peers {
         peers.finish();
     }
+    server.end_record();
     let is_as_expected = server.is_as_expected();
     if ended.is_ok() && lock(&server.failure).is_none() {
         server.report(true);
@@ -380,7 +390,16 @@ impl Server {
     fn summary(&self) -> Summary {
         let mut summary = self.counters.summary(lock(&self.live).values().map(|life| life.traffic()));
         summary.events_dropped = self.events.left_out();
+        summary.drain = self.drained.get().copied();
+        summary.record = self.recorded.get().cloned();
         summary
+    }
+
+    /// Nothing more will happen: before the summary, which tells whether all of it is written.
+    fn end_record(&self) {
+        let Settings { recorder: Some(recorder), record_file: Some(file), .. } = &self.settings else { return };
+        // What it means to the command is for whoever has started the record.
+        self.recorded.get_or_init(|| Recorded::of(file, recorder.finish()));
     }
 
     /// Those who look at what passes, behind a label that tells it from the rest.

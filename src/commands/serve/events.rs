@@ -12,10 +12,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::access::Refusal;
-use super::counters::{Summary, Traffic};
+use super::counters::{Drain, Summary, Traffic};
 use super::ending::How;
 use super::expected::Difference;
 use super::faults::{Count as FaultCount, Faults};
+use super::recorded::Recorded;
 use super::service::Service;
 use super::teller::{Line, Teller};
 use crate::connection::proxy_protocol::Header;
@@ -25,7 +26,7 @@ use crate::exit::Status;
 use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
-use crate::output::{Output, Verbosity};
+use crate::output::{Output, Verbosity, one_line};
 use crate::units::{Count, Elapsed, Size, milliseconds};
 
 /// The name and version of the JSON lines.
@@ -430,10 +431,14 @@ impl Events {
         let unasked = if is_talkative && !output.json { SummaryForm::Text } else { SummaryForm::None };
         match self.form.unwrap_or(unasked) {
             SummaryForm::Text => {
-                say(Line::Summary(describe(summary, is_stream, elapsed)));
-                if let Some(counts) = &counts {
-                    say(Line::Summary(describe_faults(counts, seed)));
-                }
+                let lines = [
+                    Some(describe(summary, is_stream, elapsed)),
+                    describe_endings(summary),
+                    counts.as_ref().map(|counts| describe_faults(counts, seed)),
+                    summary.drain.and_then(describe_drain),
+                    summary.record.as_ref().map(describe_record),
+                ];
+                lines.into_iter().flatten().for_each(|text| say(Line::Summary(text)));
             }
             SummaryForm::Json => say(Line::Summary(in_json())),
             SummaryForm::None => {}
@@ -484,6 +489,45 @@ fn left_out(output: Output, events: u64) -> String {
     let plural = if events == 1 { "" } else { "s" };
     let text = format!("{} event{plural} left out: nobody read them in time", Count(events));
     line(output, "dropped", LeftOut { events }, text)
+}
+
+/// How the connections ended, if any was reset: otherwise the sentence above says it all.
+fn describe_endings(summary: &Summary) -> Option<String> {
+    let (by_rule, by_peer) = (summary.connections_reset_by_rule, summary.connections_reset_by_peer);
+    let by = [(by_rule, "by rule"), (by_peer, "by peer")];
+    let by: Vec<String> = by
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, whom)| format!("{} {whom}", Count(*number)))
+        .collect();
+    let (clean, reset) = (Count(summary.connections_clean), Count(by_rule + by_peer));
+    (!by.is_empty()).then(|| format!("ended: {clean} cleanly, {reset} reset ({})", by.join(", ")))
+}
+
+/// How the drain went, if it was announced or somebody was cut off.
+fn describe_drain(drain: Drain) -> Option<String> {
+    let Drain { connections, finished, cut, grace_ms, is_cut_short, is_announced } = drain;
+    let plural = if connections == 1 { "" } else { "s" };
+    let mut text = format!("drain: {} connection{plural}, {} finished", Count(connections), Count(finished));
+    if cut > 0 {
+        let grace = Elapsed(Duration::from_secs_f64(grace_ms / 1e3));
+        let by = if is_cut_short {
+            "by a second signal".to_owned()
+        } else {
+            format!("at the end of the grace time ({grace})")
+        };
+        text.push_str(&format!(", {} cut off {by}", Count(cut)));
+    }
+    (cut > 0 || is_announced).then_some(text)
+}
+
+/// What has become of the record, for people.
+fn describe_record(record: &Recorded) -> String {
+    let file = one_line(&record.file);
+    match &record.error {
+        None => format!("record: {file}, complete"),
+        Some(why) => format!("record: {file}, incomplete: {why}"),
+    }
 }
 
 /// What each fault rule did, for people.

@@ -110,7 +110,8 @@ pub fn text(summary: &Summary, faults: &[Count], open: u64, age: Duration) -> St
         }
     };
     let results = [
-        ("clean", summary.connections_clean),
+        // Nothing went wrong that was not to.
+        ("clean", summary.connections_clean + summary.connections_reset_by_rule),
         ("failed", summary.connections_failed),
         ("timed_out", summary.connections_timed_out),
         ("cut", summary.connections_cut),

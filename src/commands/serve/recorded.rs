@@ -4,11 +4,15 @@
 //! Trade-off: those peers are kept in a table of limited size; who comes back after it was full is a new one.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
 
 use super::ending::How;
 use crate::commands::recording::{write_down, write_down_end};
-use crate::connection::{Address, Conn, Kind, Listener};
+use crate::connection::{Address, Conn, Listener, errno};
 use crate::fault::lane::EndingKind;
 use crate::record::{Direction, Ending, Recorder, Track};
 use crate::relay::Taps;
@@ -38,8 +42,27 @@ pub fn ending(how: &How) -> Ending {
         | How::TimedOut
         | How::Full
         | How::Fault(_) => Ending::Finished,
-        How::Failed(error) if matches!(error.kind(), Kind::Reset | Kind::BrokenPipe) => Ending::PeerReset,
+        How::Failed(_) if how.is_reset_by_peer() => Ending::PeerReset,
         How::Failed(error) => Ending::Failed(error.errname().to_owned()),
+    }
+}
+
+/// What has become of the record, for the summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// Its file.
+    pub file: String,
+    /// Whether everything is in it, and its end.
+    pub complete: bool,
+    /// Why not.
+    pub error: Option<String>,
+}
+
+impl Recorded {
+    /// A record that has ended so.
+    pub fn of(file: &Path, ended: io::Result<()>) -> Recorded {
+        let error = ended.err().map(|error| errno::reason(&error));
+        Recorded { file: file.display().to_string(), complete: error.is_none(), error }
     }
 }
 

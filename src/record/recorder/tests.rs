@@ -121,5 +121,7 @@ fn a_disk_that_takes_nothing_holds_nobody_up_for_long() {
         track.data(Direction::Sent, &block);
         assert!(begun.elapsed() < 30 * PATIENCE, "it waits for ever");
     }
-    assert_eq!(recorder.finish().unwrap_err().to_string(), "it took nothing for 1 s");
+    for _ in 0..2 {
+        assert_eq!(recorder.finish().unwrap_err().to_string(), "it took nothing for 1 s");
+    }
 }

@@ -170,12 +170,20 @@ fn one_among_a_thousand_that_dribble_is_served() {
 fn a_record_has_the_faults_and_the_seed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("record");
-    let server =
-        faulty(&format!("--seed 7 --record {}", path.display()), &["corrupt=1/64KiB,chance=0%", "reset,after=3B"]);
+    let words = format!("--seed 7 --summary json --record {}", path.display());
+    let server = faulty(&words, &["corrupt=1/64KiB,chance=0%", "reset,after=3B"]);
     let mut socket = dial(&server.v4());
     socket.write_all(b"hello").unwrap();
     assert_eq!(read_all(&socket), (b"hel".to_vec(), End::Reset));
-    server.end(Signal::Terminate);
+    let summary = server.end(Signal::Terminate).stderr;
+    let summary: Value = serde_json::from_str(summary.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&summary["connections_reset_by_rule"], &summary["connections_clean"]),
+        (&1.into(), &0.into()),
+        "{summary}"
+    );
+    let complete = serde_json::json!({ "file": path, "complete": true, "error": null });
+    assert_eq!(summary["record"], complete);
     let record = fs::read_to_string(&path).unwrap();
     let lines: Vec<Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of =

@@ -50,8 +50,9 @@ fn fields(records: &str, schema: &str) -> BTreeSet<String> {
 
 /// Records of each form, with every field that there is.
 fn records() -> [(&'static str, String); 7] {
-    let server =
-        Server::start("--json --grace 1 --send-buffer 4Ki --deny 127.0.0.2 -F delay=0s..1ms,conn=1 -F no-accept=1ms");
+    let server = Server::start(
+        "--json --grace 1 --send-buffer 4Ki --deny 127.0.0.2 -F delay=0s..1ms,conn=1 -F no-accept=1ms --record /dev/null",
+    );
     let listening = server.listening.join("\n");
     let target = server.v4();
     let connect = Run::sockkit("connect --json --hash sha256 -e echo").args([&target]).finish().stderr;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{lines, place};
 #[cfg(target_os = "linux")]
 use crate::harness::kill;
-use crate::harness::{DEADLINE, Server, Signal, dial, exchange, pattern, read_exactly};
+use crate::harness::{DEADLINE, Server, Signal, dial, exchange, mask, pattern, read_exactly};
 
 /// The lines of one connection, without its number and addresses.
 fn of_connection(lines: &[String], number: u64) -> Vec<String> {
@@ -144,12 +144,15 @@ fn a_fault_is_recorded() {
 #[test]
 fn a_full_disk_is_told_once_and_the_server_goes_on() {
     const TOLD: &str = "sockkit: write /dev/full failed: No space left on device (ENOSPC, 28)";
-    let server = Server::start("--record /dev/full --quiet");
+    let server = Server::start("--record /dev/full --quiet --summary text");
     for _ in 0..3 {
         assert_eq!(exchange(&dial(&server.v4()), b"hello"), b"hello");
     }
     let finished = server.end(Signal::Terminate);
-    assert_eq!((finished.code, finished.stderr), (4, format!("{TOLD}; the record is incomplete\n")));
+    let stderr = mask(&finished.stderr);
+    assert!(stderr.starts_with(&format!("{TOLD}; the record is incomplete\nserved 3 connections in TIME")), "{stderr}");
+    let record = "record: /dev/full, incomplete: No space left on device (ENOSPC, 28)";
+    assert_eq!((finished.code, stderr.lines().skip(2).collect::<Vec<_>>()), (4, vec![record]));
     // Strict, it ends by itself.
     let finished = Server::start("--record /dev/full --record-strict --quiet").finish();
     assert_eq!((finished.code, finished.stderr), (4, format!("{TOLD}\n")));

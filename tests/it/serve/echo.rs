@@ -184,6 +184,7 @@ fn a_reset_is_the_fate_of_one_connection_only() {
     let stderr = super::mask_peak(&finished.stderr);
     assert_eq!(finished.code, 0);
     assert!(stderr.starts_with("served 6 connections in TIME, at most N at once, 5 failed; "), "{stderr}");
+    assert!(stderr.ends_with("\nended: 1 cleanly, 5 reset (5 by peer)\n"), "{stderr}");
 }
 
 /// Reset before the server has seen it at all.

@@ -134,6 +134,8 @@ fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
     assert_eq!((&draining["connections"], &draining["grace_ms"]), (&1.into(), &1000.0.into()));
     assert_eq!((&closed["event"], &closed["how"]), (&"closed".into(), &"cut".into()));
     assert_eq!((&summary["connections_cut"], &summary["connections_failed"]), (&1.into(), &0.into()));
+    let drain = serde_json::json!({ "connections": 1, "finished": 0, "cut": 1, "grace_ms": 1000.0 });
+    assert_eq!(summary["drain"], drain);
     // What it was sent is counted, though it never finished.
     assert_eq!(
         (&closed["sent_bytes"], &closed["received_bytes"]),
@@ -146,6 +148,23 @@ fn a_peer_that_reads_nothing_is_cut_off_after_the_grace_time() {
     let mut received = Vec::new();
     let reset = peer.read_to_end(&mut received).unwrap_err();
     assert_eq!(reset.kind(), ErrorKind::ConnectionReset, "after {} bytes", received.len());
+}
+
+#[test]
+fn the_summary_tells_who_was_cut_off_and_who_finished() {
+    let mut server = Server::start("--grace 400ms --send-buffer 4Ki");
+    let address = server.v4();
+    let idle = [dial(&address), dial(&address)];
+    let mut stalled = narrow_peer(&address);
+    stalled.write_all(&pattern(50_000)).unwrap();
+    for _ in 0..3 {
+        assert!(server.line().starts_with("connected by "));
+    }
+    let finished = server.end(Signal::Terminate);
+    // Not masked: the grace time is as it was typed.
+    let drain = "\ndrain: 3 connections, 2 finished, 1 cut off at the end of the grace time (400 ms)\n";
+    assert!(finished.stderr.ends_with(drain), "{}", finished.stderr);
+    drop((idle, stalled));
 }
 
 #[test]
@@ -169,6 +188,7 @@ fn a_second_signal_ends_it_at_once_with_its_status() {
         assert!(stdout.contains("127.0.0.1:PORT cut off after TIME: "), "{stdout}");
         let summary = mask(&finished.stderr);
         assert!(summary.contains("\nserved 1 connection in TIME, 1 cut off at the end; in "), "{summary}");
+        assert!(summary.ends_with("\ndrain: 1 connection, 0 finished, 1 cut off by a second signal\n"), "{summary}");
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Ending, Server, Wishes, lock};
+use crate::commands::serve::counters::Drain;
 use crate::commands::serve::life::Asked;
+use crate::units::milliseconds;
 
 /// A drain that is over sooner needs no word; one that is not looks like a server that ignores the signal.
 const NOTICE: Duration = Duration::from_millis(250);
@@ -23,6 +25,24 @@ impl Server {
                 () = self.until_over(wishes) => self.stop(),
             }
         }
+        let (begun, connections) = (Instant::now(), *self.open.borrow());
+        let ending = self.finish_or_cut(wishes).await;
+        if connections > 0 {
+            let cut = self.counters.connections_cut.get().min(connections);
+            let drain = Drain {
+                connections,
+                finished: connections - cut,
+                cut,
+                grace_ms: milliseconds(self.settings.grace),
+                is_cut_short: matches!(ending, Ending::Insisted(_)),
+                is_announced: begun.elapsed() >= NOTICE,
+            };
+            self.drained.get_or_init(|| drain);
+        }
+        ending
+    }
+
+    async fn finish_or_cut(&self, wishes: &mut Wishes) -> Ending {
         lock(&self.live).values().for_each(|life| life.ask(Asked::ToFinish));
         let ending = tokio::select! {
             () = self.all_ended() => return Ending::Done,
