@@ -1,6 +1,9 @@
 //! Faults of the client, as the server sees them; and those of echo-bench's own server.
 
+use std::fs;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::{End, read_all};
 use crate::harness::{Peer, Place, Run, Server, pattern};
@@ -46,6 +49,28 @@ fn a_clients_bytes_are_changed_as_the_seed_says() {
     assert_eq!((places.len(), changed(&["corrupt=1/1KB"], "--seed 7")), (10, places));
     let (received, ..) = seen(&["garbage=36B", "close,after=36B"], "", &bytes);
     assert_eq!(received.len(), 36);
+}
+
+#[test]
+fn a_clients_record_begins_with_the_seed_if_anything_is_drawn_from_it() {
+    let head = |words: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        let peer = Peer::start(Place::Tcp, |socket| read_all(&socket));
+        let run = Run::sockkit(&format!("connect {words} --record")).args([path.as_os_str(), peer.address.as_ref()]);
+        let finished = run.stdin("hello").finish();
+        assert_eq!((finished.code, peer.finish().0.len()), (0, 5), "{words}");
+        let record = fs::read_to_string(path).unwrap();
+        let head: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
+        (head.get("seed").map(Value::to_string), finished.stderr)
+    };
+    assert_eq!(head("-F corrupt=1/1KB --seed 7"), (Some("7".to_owned()), String::new()));
+    // One that is drawn itself is the one that is told.
+    let (seed, told) = head("-F corrupt=1/1KB");
+    assert!(told.trim_end().ends_with(&format!("repeat with --seed {}", seed.expect("a seed"))), "{told}");
+    for words in ["", "-F delay=1ms"] {
+        assert_eq!(head(words).0, None, "nothing is drawn: {words:?}");
+    }
 }
 
 #[test]
@@ -111,7 +136,7 @@ fn what_a_client_cannot_do_is_refused() {
 #[test]
 fn echo_bench_does_it_to_its_own_server() {
     let run = Run::sockkit("echo-bench -n 20 --json -F delay=20ms").finish();
-    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert!(report["round_trip"]["min_us"].as_f64().is_some_and(|least_us| least_us >= 20_000.0), "{report}");
     let said = "sockkit: -F and --faults are for echo-bench's own server: leave out the target, or give them to `sockkit serve`\n";
     Run::sockkit("echo-bench -F delay=20ms ::1 1").stderr(said).code(2).check();
