@@ -1986,7 +1986,7 @@ _sockkit() {
                     return 0
                     ;;
                 --mode)
-                    COMPREPLY=($(compgen -W "echo discard chargen daytime time send= banner= replay= forward= stdio" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "echo discard chargen daytime time send= banner= replay= forward= broker chat stdio" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

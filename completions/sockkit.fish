@@ -42,6 +42,8 @@ send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, the
 banner=\t'the same, then echo'
 replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'
 forward=\t'ENDPOINT, to which each connection is joined: a proxy for one port'
+broker\t'what one peer sends goes to all the others, byte for byte'
+chat\t'the same line by line, behind <userN>; who comes and goes is announced'
 stdio\t'our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l grace -d 'At SIGINT or SIGTERM, how long open connections may finish' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l backlog -d 'How many connections may wait to be accepted' -r -f

@@ -26,6 +26,7 @@ mod proxied;
 mod readiness;
 mod recorded;
 mod replay;
+mod room;
 mod service;
 mod stdio;
 mod stream;

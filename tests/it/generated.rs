@@ -167,7 +167,7 @@ fn fish_completes() {
         ("sockkit serve --nodelay=", "--nodelay=off --nodelay=on"),
         ("sockkit serve --nodelay of", ""),
         ("sockkit serve --color ne", "never"),
-        ("sockkit serve --mode cha", "chargen"),
+        ("sockkit serve --mode char", "chargen"),
         ("sockkit serve -F sta", "stall"),
         ("sockkit serve --bind-device lo", "lo"),
         ("sockkit connect -U ./p", "./peer.sock"),

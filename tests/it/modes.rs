@@ -3,6 +3,7 @@
 #[cfg(all(unix, feature = "exec"))]
 mod exec;
 mod forward;
+mod room;
 mod speaking;
 #[cfg(unix)]
 mod stdio;
@@ -73,6 +74,10 @@ fn what_cannot_be_served_is_refused_before_anything_is_bound() {
         (
             "-p 0 --mode send=@/no/such/file",
             "invalid value 'send=@/no/such/file' for '--mode <MODE>': open /no/such/file failed: No such file or directory (ENOENT, 2)",
+        ),
+        (
+            "-u -p 0 --mode broker",
+            "--mode broker is not for udp: a sender of datagrams neither comes nor goes, so nobody is there",
         ),
         (
             "-u -p 0 --mode banner=hi",

@@ -96,7 +96,7 @@ impl Counters {
             self.connections_reset_by_peer.add(1);
         }
         match how {
-            How::Failed(_) | How::BadHeader(_) | How::NotRun(_) => self.connections_failed.add(1),
+            How::Failed(_) | How::BadHeader(_) | How::NotRun(_) | How::TooSlow => self.connections_failed.add(1),
             How::Cut => self.connections_cut.add(1),
             How::TimedOut => self.connections_timed_out.add(1),
             How::Fault(EndingKind::Reset) | How::Reset => self.connections_reset_by_rule.add(1),

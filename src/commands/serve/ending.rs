@@ -32,6 +32,8 @@ pub enum How {
     Program(ExitStatus),
     /// A program was to have it, and could not be started.
     NotRun(String),
+    /// Reset by us: it did not read what others sent it in time.
+    TooSlow,
     /// A reset, or another error.
     Failed(Error),
 }
@@ -49,6 +51,7 @@ impl How {
             Err(Broken::Call(error)) => How::Failed(*error),
             Err(Broken::Rule(ending)) => How::Fault(ending.kind),
             Err(Broken::Reset) => How::Reset,
+            Err(Broken::TooSlow) => How::TooSlow,
         }
     }
 
@@ -67,6 +70,7 @@ impl How {
             How::Fault(EndingKind::Reset) => "reset_by_rule",
             How::Fault(_) => "closed_by_rule",
             How::Reset => "reset",
+            How::TooSlow => "too_slow",
             How::Failed(_) if self.is_reset_by_peer() => "peer_reset",
             How::Failed(_) => "error",
         }

@@ -290,6 +290,7 @@ impl Events {
             How::BadHeader(why) => (format!("reset ({why})"), None),
             How::Cut => ("cut off".to_owned(), None),
             How::Reset => ("reset".to_owned(), None),
+            How::TooSlow => ("reset as too slow a reader".to_owned(), None),
             How::Fault(EndingKind::Reset) => ("reset by rule".to_owned(), None),
             How::Fault(_) => ("closed by rule".to_owned(), None),
             // Another place than the peer is named.

@@ -13,10 +13,11 @@ use super::content::Content;
 use super::forward::Forward;
 use super::inetd::Chargen;
 use super::replay::Replay;
+use super::room::Room;
 use super::service::Service;
 
 /// The modes, each with what it does; those with a value end with an equals sign.
-const MODES: [(&str, &str); 10] = [
+const MODES: [(&str, &str); 12] = [
     ("echo", "every byte goes back (RFC 862)"),
     ("discard", "every byte is thrown away (RFC 863)"),
     ("chargen", "lines without end, until the peer closes (RFC 864)"),
@@ -26,6 +27,8 @@ const MODES: [(&str, &str); 10] = [
     ("banner=", "the same, then echo"),
     ("replay=", "FILE, a record that serve or connect has made: the server's half of it"),
     ("forward=", "ENDPOINT, to which each connection is joined: a proxy for one port"),
+    ("broker", "what one peer sends goes to all the others, byte for byte"),
+    ("chat", "the same line by line, behind <userN>; who comes and goes is announced"),
     ("stdio", "our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)"),
 ];
 
@@ -66,6 +69,8 @@ fn parse(text: &str) -> Result<Mode, String> {
         ("banner", Some(value)) => Service::Banner(Content::parse(value)?),
         ("replay", Some(value)) => Service::Replay(Arc::new(Replay::of(value))),
         ("forward", Some(value)) => Service::Forward(Forward::to(value)?),
+        ("broker", None) => Service::Room(Room::broker()),
+        ("chat", None) => Service::Room(Room::chat()),
         ("stdio", None) => return Ok(Mode::Stdio),
         _ => return Err(why_not(name, value.is_some())),
     };

@@ -33,7 +33,7 @@ pub fn record(recorder: &Recorder, number: u64, conn: &Conn, taps: &mut Taps) ->
 /// How a connection's end is called.
 pub fn ending(how: &How) -> Ending {
     match how {
-        How::Cut | How::Reset | How::BadHeader(_) | How::Fault(EndingKind::Reset) => Ending::Reset,
+        How::Cut | How::Reset | How::TooSlow | How::BadHeader(_) | How::Fault(EndingKind::Reset) => Ending::Reset,
         How::PeerFinished
         | How::Program(_)
         | How::NotRun(_)

@@ -16,6 +16,7 @@ use super::inetd::{self, Chargen};
 use super::life::{Asked, Life};
 use super::parting::part;
 use super::replay::Replay;
+use super::room::Room;
 use super::stdio::Stdio;
 use super::stream::{Broken, Stream};
 use crate::connection::{Kind, Op};
@@ -43,6 +44,8 @@ pub enum Service {
     Stdio(Stdio),
     /// Another server.
     Forward(Forward),
+    /// The other peers.
+    Room(Room),
     /// A program.
     Exec(Exec),
 }
@@ -85,6 +88,7 @@ impl Service {
             Service::Replay(_) => "replay",
             Service::Stdio(_) => "stdio",
             Service::Forward(_) => "forward",
+            Service::Room(room) => room.word(),
             Service::Exec(_) => "exec",
         }
     }
@@ -94,6 +98,7 @@ impl Service {
         match self {
             Service::Exec(_) => Some("a program is started for a connection, and datagrams have none".to_owned()),
             Service::Forward(_) => Some("what is forwarded is a stream".to_owned()),
+            Service::Room(_) => Some("a sender of datagrams neither comes nor goes, so nobody is there".to_owned()),
             Service::Banner(_) => Some("datagrams have no beginning: send= answers each of them".to_owned()),
             Service::Send(content) if content.length().is_none_or(|length| length > bytes_max as u64) => {
                 Some(format!("what send= has must fit into a datagram, which is at most {bytes_max} bytes long"))
@@ -132,6 +137,7 @@ impl Service {
             }
             Service::Replay(replay) => return replay.play(stream, visit).await,
             Service::Forward(forward) => return forward.serve(stream, visit).await,
+            Service::Room(room) => return room.serve(stream, visit).await,
             Service::Daytime => Content::Bytes(inetd::daytime().into()).say(stream).await?,
             Service::Time => Content::Bytes(inetd::time().into()).say(stream).await?,
             Service::Send(content) => content.say_over(stream, || false).await?,
@@ -164,6 +170,7 @@ impl Service {
             | Service::Replay(_)
             | Service::Stdio(_)
             | Service::Forward(_)
+            | Service::Room(_)
             | Service::Exec(_) => {
                 return None;
             }

@@ -161,7 +161,7 @@ fn end_of(wire: &Wire<'_>, how: Result<How, How>) -> How {
 /// Ends it where neither the peer nor a rule has. These calls fail only on a connection that is gone already.
 async fn conclude(life: &Life, how: &How) {
     match how {
-        How::Cut | How::BadHeader(_) => {
+        How::Cut | How::TooSlow | How::BadHeader(_) => {
             let _ = life.conn().reset_on_close();
         }
         How::TimedOut | How::Stopped | How::Full => {
