@@ -22,6 +22,7 @@ mod metrics;
 mod mode;
 mod parting;
 mod passing;
+mod piped;
 mod proxied;
 mod readiness;
 mod recorded;
@@ -53,7 +54,7 @@ use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Ro
 use crate::exit::Status;
 use crate::fault::{Place, Side};
 use crate::output::{Output, one_line};
-use crate::program::Program;
+use crate::program::{Program, TAKES_SOCKETS};
 use crate::relay::Rules;
 use crate::signals::{self, Heard};
 use crate::units::parse_duration;
@@ -67,6 +68,7 @@ use faults::Faults;
 use limits::LimitArgs;
 use mode::{Mode, ModeParser};
 use passing::Passing;
+use piped::Pipes;
 use readiness::{Readiness, ReadyArgs};
 use replay::ServerReplayArgs;
 use service::Service;
@@ -335,27 +337,21 @@ fn service(args: &Args, transport: Transport) -> Result<Service, UsageError> {
     })
 }
 
-/// A program, if nothing has to see its bytes.
+/// A program: with the socket itself where that can be, and between pipes where a layer has to see its bytes.
 fn exec(args: &Args, program: Program) -> Result<Service, UsageError> {
     let flags = [
         ("--stdio", args.stdio || matches!(args.mode, Mode::Stdio)),
         ("--mode", !matches!(args.mode, Mode::Of(Service::Echo) | Mode::Stdio)),
-        ("-F", !args.faults.rules.is_empty() || args.faults.faults.is_some()),
-        ("-x", args.passing.hex),
-        ("-o", args.passing.output_file.is_some()),
-        ("--record", args.record.record.is_some()),
-        ("--expect", args.expect.is_some()),
-        ("--proxy-protocol", args.proxy_protocol),
-        ("--max-bytes", args.limits.max_bytes.is_some()),
-        ("-W", args.limits.idle_timeout.is_some()),
     ];
-    match flags.iter().find(|(_, is_typed)| *is_typed) {
-        Some((flag, _)) => Err(UsageError(format!(
-            "{flag} would have to see the bytes, and a program has the socket itself: connect to it with `sockkit connect`, \
-             or put `serve --mode forward=` in front"
-        ))),
-        None => Ok(Service::Exec(Exec(program))),
+    if let Some((flag, _)) = flags.iter().find(|(_, is_typed)| *is_typed) {
+        let why = "says who talks to a peer, and that is the program: leave out one of them";
+        return Err(UsageError(format!("{flag} {why}")));
     }
+    let has_faults = !args.faults.rules.is_empty() || args.faults.faults.is_some();
+    let is_kept = args.passing.hex || args.passing.output_file.is_some() || args.record.record.is_some();
+    let is_limited = args.limits.max_bytes.is_some() || args.limits.idle_timeout.is_some();
+    let is_seen = has_faults || is_kept || is_limited || args.expect.is_some() || args.proxy_protocol;
+    Ok(Service::Exec(Exec { program, pipes: (is_seen || !TAKES_SOCKETS).then(Pipes::default) }))
 }
 
 /// Stdin and stdout, as they are to be joined.

@@ -3,6 +3,8 @@
 #[cfg(all(unix, feature = "exec"))]
 mod exec;
 mod forward;
+#[cfg(all(unix, feature = "exec"))]
+mod piped;
 mod room;
 mod speaking;
 #[cfg(unix)]

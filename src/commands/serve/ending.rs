@@ -44,6 +44,7 @@ impl How {
         match ended {
             Ok(First::Peer) => How::PeerFinished,
             Ok(First::Us) => How::Finished,
+            Ok(First::Program(status)) => How::Program(status),
             // The peer that has reset meanwhile is told by a send; with nothing to send it has simply gone.
             Err(Broken::Call(error)) if error.op == Op::Shutdown && error.kind() == Kind::BrokenPipe => {
                 How::PeerFinished
@@ -51,6 +52,7 @@ impl How {
             Err(Broken::Call(error)) => How::Failed(*error),
             Err(Broken::Rule(ending)) => How::Fault(ending.kind),
             Err(Broken::Reset) => How::Reset,
+            Err(Broken::NotRun(why)) => How::NotRun(why.into()),
             Err(Broken::TooSlow) => How::TooSlow,
         }
     }

@@ -10,7 +10,7 @@
 //! | `doorway` | the listeners that are open, and those that fault rules have shut |
 //! | `door` | who comes in, and what happens when accepting fails |
 //! | `connection` | one connection from beginning to end |
-//! | `executed` | one that a program has |
+//! | `executed` | one that a program has for itself |
 //! | `joined` | one that is joined to stdin and stdout |
 //! | `conversation` | datagrams that are joined to stdin and stdout |
 //! | `datagrams` | the same for datagrams |

@@ -1,8 +1,8 @@
 //! `-e` and `-c`: a program for each connection, with the socket itself as its stdin and stdout.
 //!
 //! Owns the program's part: how it is told of the end, and what remains to be done after its own. Must not know how it is
-//! started. Trade-off: nothing of the bytes is seen here, so they cost nothing and are not counted; what needs to see them is
-//! refused.
+//! started. Trade-off: nothing of the bytes is seen here, so they cost nothing and are not counted; where something needs to
+//! see them, the program has pipes instead.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,13 +11,21 @@ use std::sync::Arc;
 
 use super::counters::Traffic;
 use super::life::{Alive, Asked};
+use super::piped::Pipes;
+use super::service::{First, Visit};
+use super::stream::{Broken, Stream};
 use crate::connection::Conn;
 use crate::program::{Group, NotRun, Program};
 use crate::relay::LEAVE_TAKING;
 
 /// A program that is started for whoever comes.
 #[derive(Debug, Clone)]
-pub struct Exec(pub Program);
+pub struct Exec {
+    /// What is started.
+    pub program: Program,
+    /// Where its bytes must be seen; else it has the socket itself.
+    pub pipes: Option<Pipes>,
+}
 
 /// A connection that a program has.
 pub struct Executed {
@@ -31,7 +39,7 @@ impl Exec {
         &self,
         conn: &Arc<Conn>,
     ) -> Result<(Executed, impl FnOnce() -> io::Result<ExitStatus> + Send + use<>), NotRun> {
-        let running = self.0.start_on_socket(conn)?;
+        let running = self.program.start_on_socket(conn)?;
         let executed = Executed { conn: conn.clone(), group: running.group() };
         let conn = conn.clone();
         let wait = move || {
@@ -41,6 +49,15 @@ impl Exec {
             status
         };
         Ok((executed, wait))
+    }
+
+    /// Has it serve one connection between pipes.
+    pub async fn serve<S: Stream>(&self, stream: &mut S, visit: &Visit<'_>) -> Result<First, Broken> {
+        match &self.pipes {
+            Some(pipes) => pipes.serve(&self.program, stream, visit).await,
+            // It has the socket, and is served without us.
+            None => Ok(First::Peer),
+        }
     }
 }
 

@@ -104,8 +104,10 @@ fn reset(life: &Life) {
 
 /// Whose connection is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub enum Side {
+    /// Who has come.
     Peer,
+    /// Whom the peer is joined to.
     Target,
 }
 
@@ -122,7 +124,7 @@ async fn join<A: Stream, B: Stream>(peer: &mut A, target: &mut B) -> Result<(), 
 
 /// One direction.
 #[derive(Default)]
-struct Lane {
+pub struct Lane {
     /// What was not taken yet; nothing more is received until it is.
     owed: Vec<u8>,
     paid: usize,
@@ -132,7 +134,7 @@ struct Lane {
 
 impl Lane {
     /// Ready once it is over.
-    fn poll<F: Stream, T: Stream>(
+    pub fn poll<F: Stream, T: Stream>(
         &mut self,
         context: &mut Context<'_>,
         from: &mut F,

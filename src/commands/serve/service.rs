@@ -5,6 +5,7 @@
 //! boxed, so that an idle echo is not as large as they are.
 
 use std::borrow::Cow;
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use super::content::Content;
@@ -57,6 +58,8 @@ pub enum First {
     Peer,
     /// Ours: everything was said.
     Us,
+    /// A program's, which has ended so.
+    Program(ExitStatus),
 }
 
 /// One connection as its service knows it, beside the bytes.
@@ -126,7 +129,7 @@ impl Service {
     async fn speak<S: Stream>(&self, stream: &mut S, visit: &Visit<'_>) -> Result<First, Broken> {
         match self {
             // These are served without it.
-            Service::Echo | Service::Discard | Service::Stdio(_) | Service::Exec(_) => return Ok(First::Peer),
+            Service::Echo | Service::Discard | Service::Stdio(_) => return Ok(First::Peer),
             Service::Chargen(chargen) => {
                 let said = chargen.lines.say_over(stream, || visit.is_stopping()).await;
                 // Nobody can end it but by closing, which is a reset for what is under way.
@@ -137,6 +140,7 @@ impl Service {
             }
             Service::Replay(replay) => return replay.play(stream, visit).await,
             Service::Forward(forward) => return forward.serve(stream, visit).await,
+            Service::Exec(exec) => return exec.serve(stream, visit).await,
             Service::Room(room) => return room.serve(stream, visit).await,
             Service::Daytime => Content::Bytes(inetd::daytime().into()).say(stream).await?,
             Service::Time => Content::Bytes(inetd::time().into()).say(stream).await?,

@@ -42,6 +42,8 @@ pub enum Broken {
     Rule(Ending),
     /// The service has seen to it that the close is a reset.
     Reset,
+    /// The same, because a program could not be run, for this reason.
+    NotRun(Box<str>),
     /// The peer has not read what was for it in the time that it had.
     TooSlow,
 }

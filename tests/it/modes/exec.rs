@@ -3,7 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
+use rustix::process::Pid;
 use serde_json::Value;
+use socket2::Socket;
 
 use super::Spot;
 use crate::harness::{
@@ -11,10 +13,20 @@ use crate::harness::{
 };
 
 /// A server on 127.0.0.1 with these words, each as it is.
-fn serve(words: &[&str]) -> Server {
+pub fn serve(words: &[&str]) -> Server {
     let mut command = std::process::Command::new(crate::harness::SOCKKIT);
     command.args(["serve", "-4", "-p", "0"]).args(words).env("LC_ALL", "C");
     Server::spawn(command, 1)
+}
+
+/// The group of a program that has said its number.
+pub fn group_of(peer: &Socket) -> Pid {
+    let mut number = Vec::new();
+    while number.last() != Some(&b'\n') {
+        number.extend(read_exactly(peer, 1));
+    }
+    let number: i32 = String::from_utf8(number).unwrap().trim().parse().unwrap();
+    Pid::from_raw(number).expect("a pid")
 }
 
 #[test]
@@ -90,16 +102,13 @@ fn no_child_outlives_the_server() {
     for (words, signals, code) in [
         (&["--grace", "50ms"][..], &[Signal::Terminate][..], 0),
         (&["--grace", "60"], &[Signal::Interrupt, Signal::Interrupt], 130),
+        (&["--grace", "50ms", "-W", "1h"], &[Signal::Terminate], 0),
+        (&["--grace", "60", "-W", "1h"], &[Signal::Interrupt, Signal::Interrupt], 130),
     ] {
         let script = ["-c", "trap '' TERM; echo $$; sleep 1000 & wait; sleep 1000"];
         let mut server = serve(&[words, &script[..]].concat());
         let peer = dial(&server.v4());
-        let mut number = Vec::new();
-        while number.last() != Some(&b'\n') {
-            number.extend(read_exactly(&peer, 1));
-        }
-        let number: i32 = String::from_utf8(number).unwrap().trim().parse().unwrap();
-        let group = rustix::process::Pid::from_raw(number).expect("a pid");
+        let group = group_of(&peer);
         kill(server.pid(), signals[0]);
         if let Some(second) = signals.get(1) {
             server.until_told("draining");
@@ -112,16 +121,14 @@ fn no_child_outlives_the_server() {
 
 #[test]
 fn what_a_program_cannot_do_is_refused() {
-    let bytes = "would have to see the bytes, and a program has the socket itself: connect to it with `sockkit connect`, or \
-                 put `serve --mode forward=` in front";
+    let both = "says who talks to a peer, and that is the program: leave out one of them";
     for (words, message) in [
         (
             "-u -p 0 -e cat",
             "--mode exec is not for udp: a program is started for a connection, and datagrams have none",
         ),
-        ("-p 0 -e cat -x", &format!("-x {bytes}")),
-        ("-p 0 -e cat -F close", &format!("-F {bytes}")),
-        ("-p 0 -e cat --mode chargen", &format!("--mode {bytes}")),
+        ("-p 0 -e cat --stdio", &format!("--stdio {both}")),
+        ("-p 0 -e cat --mode chargen", &format!("--mode {both}")),
         (
             "0.0.0.0:0 -e cat",
             "exec on 0.0.0.0:0 would be open to everybody who can reach it: say to whom with --allow NETWORK, or --allow any",

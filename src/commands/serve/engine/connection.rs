@@ -164,17 +164,12 @@ async fn conclude(life: &Life, how: &How) {
         How::Cut | How::TooSlow | How::BadHeader(_) => {
             let _ = life.conn().reset_on_close();
         }
-        How::TimedOut | How::Stopped | How::Full => {
+        // A program may end before its peer does.
+        How::TimedOut | How::Stopped | How::Full | How::Program(_) => {
             let _ = life.conn().finish();
             Box::pin(linger(life)).await;
         }
-        How::Program(_)
-        | How::NotRun(_)
-        | How::PeerFinished
-        | How::Finished
-        | How::Reset
-        | How::Failed(_)
-        | How::Fault(_) => {}
+        How::NotRun(_) | How::PeerFinished | How::Finished | How::Reset | How::Failed(_) | How::Fault(_) => {}
     }
 }
 

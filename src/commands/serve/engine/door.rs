@@ -165,7 +165,9 @@ impl Server {
             Ok(conn) => {
                 self.events.accepted(id, &conn);
                 let worker = workers.deal(id);
-                if let Service::Exec(exec) = &self.settings.service {
+                if let Service::Exec(exec) = &self.settings.service
+                    && exec.pipes.is_none()
+                {
                     let (server, exec) = (self.clone(), exec.clone());
                     self.enter(place);
                     worker.spawn(async move {

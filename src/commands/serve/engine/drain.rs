@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::{Ending, Server, Wishes, lock};
 use crate::commands::serve::counters::Drain;
+use crate::commands::serve::executed::Exec;
 use crate::commands::serve::life::Asked;
+use crate::commands::serve::service::Service;
 use crate::units::milliseconds;
 
 /// A drain that is over sooner needs no word; one that is not looks like a server that ignores the signal.
@@ -66,5 +68,9 @@ impl Server {
     async fn all_ended(&self) {
         // The server holds the sender: there is an end to wait for.
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        if let Service::Exec(Exec { pipes: Some(pipes), .. }) = &self.settings.service {
+            // Their peers may have gone before them.
+            pipes.all_ended().await;
+        }
     }
 }
