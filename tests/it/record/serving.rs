@@ -5,9 +5,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::{lines, place};
+use crate::harness::{DEADLINE, Server, Signal, dial, exchange, pattern, read_exactly};
 #[cfg(target_os = "linux")]
-use crate::harness::kill;
-use crate::harness::{DEADLINE, Server, Signal, dial, exchange, mask, pattern, read_exactly};
+use crate::harness::{kill, mask};
 
 /// The lines of one connection, without its number and addresses.
 fn of_connection(lines: &[String], number: u64) -> Vec<String> {
