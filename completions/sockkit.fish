@@ -41,7 +41,7 @@ time\t'the seconds since 1900 as four bytes, then close (RFC 868)'
 send=\t'TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close'
 banner=\t'the same, then echo'
 replay=\t'FILE, a record that serve or connect has made: the server\'s half of it'
-forward=\t'ENDPOINT, to which each connection is joined: a proxy for one port'
+forward=\t'ENDPOINT, to which each connection, or each peer\'s datagrams, is joined: a proxy for one port'
 broker\t'what one peer sends goes to all the others, byte for byte'
 chat\t'the same line by line, behind <userN>; who comes and goes is announced'
 stdio\t'our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)'"

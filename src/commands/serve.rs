@@ -97,8 +97,8 @@ pub struct Args {
     pub bind: Option<String>,
     /// What to do with those who come
     ///
-    /// Datagrams are answered each by itself, with at most as many bytes as came from outside this machine. Where the server
-    /// ends first, it reads what the peer still sends, for at most five seconds: else the peer could lose the end.
+    /// Datagrams are answered each by itself, with at most as many bytes as came from outside this machine, unless they are
+    /// forwarded. Where the server ends first, it reads what the peer still sends, for at most five seconds: else the peer could lose the end.
     #[arg(long, value_name = "MODE", default_value = "echo", value_parser = ModeParser)]
     pub mode: Mode,
     /// Join stdin and stdout to whoever comes, as `nc -l` does
@@ -268,12 +268,13 @@ impl Plan {
             return Err(UsageError(why.to_owned()).into());
         }
         let faults = faults(args, handed, transport, &mut options)?;
+        let has_sessions = matches!(service, Service::Forward(_));
         Ok(Plan {
             endpoint,
             query: args.transport.query(transport, args.lookup.numeric, None),
             options,
             settings: Settings {
-                limits: args.limits.limits(args.once, transport, descriptors)?,
+                limits: args.limits.limits(args.once, transport, has_sessions, descriptors)?,
                 grace: args.grace,
                 threads: cores(),
                 recorder: None,

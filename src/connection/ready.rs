@@ -40,6 +40,14 @@ impl Driven<Listener> {
     }
 }
 
+impl Driven<Conn> {
+    /// Waits until the network says of a datagram that it did not arrive: on Linux that makes nothing readable. Elsewhere it
+    /// does, and a call that receives is told.
+    pub async fn failed(&self) -> io::Error {
+        self.gate.failed().await.unwrap_or_else(|error| error)
+    }
+}
+
 impl<W: Watched> Driven<W> {
     /// Registers a non-blocking socket with the current runtime.
     pub fn new(watched: W) -> io::Result<Driven<W>> {
@@ -106,9 +114,10 @@ mod gate {
     use std::task::{Context, Poll, ready};
 
     use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+    use tokio::io::{Interest, Ready};
 
     use super::super::sys::{Held, watch};
-    use super::super::{Address, Listener, Socket};
+    use super::super::{Address, Conn, Listener, Socket};
     use super::{Queue, Watched};
 
     #[derive(Debug)]
@@ -144,6 +153,19 @@ mod gate {
         #[inline]
         pub(super) fn write<T>(&self, call: &mut impl FnMut(&Socket) -> io::Result<T>) -> io::Result<T> {
             call(self.get().socket())
+        }
+    }
+
+    impl Gate<Conn> {
+        pub(super) async fn failed(&self) -> io::Result<io::Error> {
+            loop {
+                let mut guard = self.0.ready(Interest::ERROR).await?;
+                if let Some(error) = self.get().socket().take_error()? {
+                    return Ok(error);
+                }
+                // Another call was told of it.
+                guard.clear_ready_matching(Ready::ERROR);
+            }
         }
     }
 
@@ -188,7 +210,7 @@ mod gate {
     use tokio::io::Interest;
     use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-    use super::super::{Address, Listener, Socket};
+    use super::super::{Address, Conn, Listener, Socket};
     use super::{Queue, Watched};
 
     #[derive(Debug)]
@@ -256,6 +278,12 @@ mod gate {
                 Twin::Stream(stream) => stream.try_io(interest, call),
                 Twin::Datagram(socket) => socket.try_io(interest, call),
             }
+        }
+    }
+
+    impl Gate<Conn> {
+        pub(super) async fn failed(&self) -> io::Result<io::Error> {
+            std::future::pending().await
         }
     }
 

@@ -70,6 +70,8 @@ pub enum Refusal {
     Full,
     /// As many as may be are there from its address.
     FullForAddress,
+    /// It has no name to which an answer could be sent.
+    Unnamed,
 }
 
 impl Refusal {
@@ -79,6 +81,7 @@ impl Refusal {
             Refusal::Denied => "denied",
             Refusal::Full => "full",
             Refusal::FullForAddress => "full_for_address",
+            Refusal::Unnamed => "unnamed",
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `joined` | one that is joined to stdin and stdout |
 //! | `conversation` | datagrams that are joined to stdin and stdout |
 //! | `datagrams` | the same for datagrams |
+//! | `sessions` | datagrams that are forwarded |
 //! | `post` | datagrams under fault rules |
 //! | `drain` | the end of the server |
 //! | `workers` | the event loops |
@@ -27,6 +28,7 @@ mod drain;
 mod executed;
 mod joined;
 mod post;
+mod sessions;
 mod workers;
 
 use std::collections::HashMap;
@@ -61,6 +63,7 @@ use door::Closed;
 use doorway::Doorway;
 pub use doorway::prepare;
 use post::Post;
+use sessions::Sessions;
 use workers::{Workers, single_threaded};
 
 /// What is served, and for how long.
@@ -155,6 +158,8 @@ struct Server {
     peers: Option<Peers>,
     /// Datagrams under fault rules.
     post: Option<Mutex<Post>>,
+    /// Who has datagrams forwarded.
+    sessions: Sessions,
     /// Those that are being served, to be told of the end.
     live: Mutex<HashMap<u64, Arc<dyn Alive>>>,
     /// How many were accepted and have not ended.
@@ -198,6 +203,7 @@ pub fn serve(
     let metrics = std::mem::take(&mut settings.metrics);
     let server = Arc::new(Server {
         post: settings.faults.clone().filter(|_| !is_stream).map(|faults| Mutex::new(Post::new(faults))),
+        sessions: Sessions::new(),
         peers: settings.recorder.clone().filter(|_| !is_stream).map(Peers::new),
         settings,
         events,

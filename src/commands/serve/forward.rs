@@ -2,7 +2,7 @@
 //!
 //! Owns the connection to the target. Must not know the layers over the peer's. Trade-off: the target is looked up and
 //! connected to on a thread that may block, for each connection anew: a name that moves is followed, and a lookup that hangs
-//! holds up nobody else.
+//! holds up nobody else. Of datagrams each peer has a connection, and the engine's sessions carry them.
 //!
 //! | what happens | then |
 //! |---|---|
@@ -56,7 +56,7 @@ impl Forward {
 
     /// Serves one connection.
     pub async fn serve<S: Stream>(&self, peer: &mut S, visit: &Visit<'_>) -> Result<First, Broken> {
-        let connected = self.connected().await;
+        let connected = self.connected(true).await;
         let target = match connected {
             Ok(target) => Life::new(target, false),
             Err(error) => {
@@ -74,24 +74,47 @@ impl Forward {
         Err(broken)
     }
 
-    async fn connected(&self) -> Result<Driven<Conn>, Error> {
+    /// Where to, as it was typed.
+    pub fn target(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// Why datagrams cannot be forwarded there, if they cannot.
+    pub fn why_not_datagrams(&self) -> Option<&'static str> {
+        let is_unix = self.0.query.transport.is_unix();
+        (is_unix && !cfg!(target_os = "linux"))
+            .then_some("only Linux gives a unix socket a name of its own, without which the target could not answer it")
+    }
+
+    /// A new connection to the target, or a new socket for datagrams.
+    pub async fn connected(&self, is_stream: bool) -> Result<Driven<Conn>, Error> {
         let target = self.0.clone();
+        let transport = target.transport(is_stream);
         let failed = |error| {
-            let name = format!("{} ({})", self.0.endpoint, self.0.query.transport);
+            let name = format!("{} ({})", self.0.endpoint, transport);
             Error::system(Op::Connect, name, Duration::ZERO, error)
         };
-        let connected = tokio::task::spawn_blocking(move || target.connect()).await;
+        let connected = tokio::task::spawn_blocking(move || target.connect(transport)).await;
         let conn = connected.map_err(|ended| failed(ended.into()))??;
         Driven::new(conn).map_err(failed)
     }
 }
 
 impl Target {
-    fn connect(&self) -> Result<Conn, Error> {
-        let resolved = resolve(&self.endpoint, &self.query)?;
+    fn transport(&self, is_stream: bool) -> Transport {
+        match (is_stream, self.query.transport.is_unix()) {
+            (true, _) => self.query.transport,
+            (false, true) => Transport::UnixDatagram,
+            (false, false) => Transport::Udp,
+        }
+    }
+
+    fn connect(&self, transport: Transport) -> Result<Conn, Error> {
+        let resolved = resolve(&self.endpoint, &Query { transport, ..self.query })?;
         let source = Source::default();
-        let plan =
-            Dial { transport: self.query.transport, options: &self.options, source: &source, timeout: CONNECT_TIMEOUT };
+        let none = Options::default();
+        let options = if transport.is_stream() { &self.options } else { &none };
+        let plan = Dial { transport, options, source: &source, timeout: CONNECT_TIMEOUT };
         dial(&resolved.addresses, &plan).map(|dialled| dialled.conn).map_err(Failed::into_error)
     }
 }

@@ -30,6 +30,9 @@ pub struct LimitArgs {
     #[arg(short = 'w', long, value_name = "DURATION", value_parser = parse_duration)]
     pub accept_timeout: Option<Duration>,
     /// Close a connection when nothing has come or gone for so long
+    ///
+    /// Datagrams have none, but with --mode forward each of their peers has a session, which ends after 2 minutes unless told
+    /// otherwise.
     #[arg(short = 'W', long, value_name = "DURATION", value_parser = parse_duration)]
     pub idle_timeout: Option<Duration>,
     /// Most connections at one time [default: what the descriptor limit allows, less 64]
@@ -80,10 +83,17 @@ pub struct Limits {
 }
 
 impl LimitArgs {
-    /// What it means for a protocol, on a system that lets us have so many descriptors. `once` is `--once`.
-    pub fn limits(&self, once: bool, transport: Transport, descriptors: Option<u64>) -> Result<Limits, UsageError> {
+    /// What it means for a protocol, on a system that lets us have so many descriptors. `once` is `--once`;
+    /// sessions are what peers have whose datagrams are forwarded.
+    pub fn limits(
+        &self,
+        once: bool,
+        transport: Transport,
+        has_sessions: bool,
+        descriptors: Option<u64>,
+    ) -> Result<Limits, UsageError> {
         let for_streams = [
-            ("-W", self.idle_timeout.is_some()),
+            ("-W", self.idle_timeout.is_some() && !has_sessions),
             ("-m", self.max_conns.is_some()),
             ("--on-full", self.on_full != OnFull::Queue),
             ("--max-per-ip", self.max_per_ip.is_some()),
@@ -137,7 +147,7 @@ mod tests {
             (Some(10), None, Some(10), false),
         ] {
             let args = LimitArgs { max_conns: asked, ..LimitArgs::default() };
-            let limits = args.limits(false, Transport::Tcp, descriptors).unwrap();
+            let limits = args.limits(false, Transport::Tcp, false, descriptors).unwrap();
             assert_eq!(
                 (limits.open, args.shortfall(&limits).is_some()),
                 (open, is_short),

@@ -26,7 +26,7 @@ const MODES: [(&str, &str); 12] = [
     ("send=", "TEXT, which may have escapes (\\r \\n \\t \\0 \\xHH \\\\), or @FILE, then close"),
     ("banner=", "the same, then echo"),
     ("replay=", "FILE, a record that serve or connect has made: the server's half of it"),
-    ("forward=", "ENDPOINT, to which each connection is joined: a proxy for one port"),
+    ("forward=", "ENDPOINT, to which each connection, or each peer's datagrams, is joined: a proxy for one port"),
     ("broker", "what one peer sends goes to all the others, byte for byte"),
     ("chat", "the same line by line, behind <userN>; who comes and goes is announced"),
     ("stdio", "our stdin and stdout are joined to whoever comes, as nc -l does (--stdio)"),

@@ -100,7 +100,7 @@ impl Service {
     pub fn why_not_datagrams(&self, bytes_max: usize) -> Option<String> {
         match self {
             Service::Exec(_) => Some("a program is started for a connection, and datagrams have none".to_owned()),
-            Service::Forward(_) => Some("what is forwarded is a stream".to_owned()),
+            Service::Forward(forward) => forward.why_not_datagrams().map(str::to_owned),
             Service::Room(_) => Some("a sender of datagrams neither comes nor goes, so nobody is there".to_owned()),
             Service::Banner(_) => Some("datagrams have no beginning: send= answers each of them".to_owned()),
             Service::Send(content) if content.length().is_none_or(|length| length > bytes_max as u64) => {

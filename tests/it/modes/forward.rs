@@ -1,13 +1,15 @@
 //! `serve --mode forward`: a proxy for one port.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, UdpSocket};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Spot;
-use crate::harness::{Peer, Place, Run, Server, dial, exchange, listener, mask, pattern, read_exactly, read_to_end};
+use super::{Spot, ask, datagrams_to};
+use crate::harness::{
+    DEADLINE, Peer, Place, Run, Server, dial, exchange, listener, mask, pattern, read_exactly, read_to_end,
+};
 
 /// A proxy to an address, and what is needed to reach it.
 fn proxy(place: Place, target: &str, words: &str) -> (Spot, Server) {
@@ -141,12 +143,143 @@ fn faults_apply_to_what_is_forwarded() {
 #[test]
 fn what_cannot_be_forwarded_is_refused() {
     for (words, message) in [
-        ("-u -p 0 --mode forward=127.0.0.1:1", "--mode forward is not for udp: what is forwarded is a stream"),
+        (
+            "-u 0.0.0.0:0 --mode forward=127.0.0.1:1",
+            "forward on 0.0.0.0:0 would be open to everybody who can reach it: say to whom with --allow NETWORK, or --allow any",
+        ),
         (
             "-p 0 --mode forward",
-            "invalid value 'forward' for '--mode <MODE>': forward= is followed by its value: ENDPOINT, to which each connection is joined: a proxy for one port",
+            "invalid value 'forward' for '--mode <MODE>': forward= is followed by its value: ENDPOINT, to which each connection, or each peer's datagrams, is joined: a proxy for one port",
         ),
     ] {
         Run::sockkit(&format!("serve {words}")).stderr(&format!("sockkit: {message}\n")).code(2).check();
     }
+}
+
+/// A forwarder of datagrams to an address, with more words.
+fn datagram_proxy(target: &str, words: &str) -> Server {
+    Server::start(&format!("-4 -u --mode forward={target} {words}"))
+}
+
+#[test]
+fn each_peer_of_datagrams_gets_its_own_answers() {
+    let echo = Server::start("-4 -u --quiet");
+    let server = datagram_proxy(&echo.v4(), "--quiet");
+    let peers = [datagrams_to(&server.v4()), datagrams_to(&server.v4())];
+    for round in 0..3 {
+        for (index, peer) in peers.iter().enumerate() {
+            peer.send(format!("{index} {round}").as_bytes()).unwrap();
+        }
+        for (index, peer) in peers.iter().enumerate() {
+            let mut answer = [0; 16];
+            let length = peer.recv(&mut answer).unwrap();
+            assert_eq!(answer[..length], *format!("{index} {round}").as_bytes());
+        }
+    }
+    assert_eq!(ask(&peers[0], b""), b"", "an empty datagram is one");
+    assert_eq!(ask(&peers[1], &pattern(60_000)), pattern(60_000));
+}
+
+// Its address is one that no other test uses, so that nobody else gets the port.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_target_of_datagrams_that_is_not_there_is_said_and_found_when_it_is_back() {
+    let gone = UdpSocket::bind("127.78.0.1:0").unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let mut server = datagram_proxy(&address.to_string(), "--quiet");
+    let peer = datagrams_to(&server.v4());
+    peer.send(b"nobody").unwrap();
+    server.until_told("Connection refused (ECONNREFUSED, 111)");
+    let back = UdpSocket::bind(address).unwrap();
+    back.set_read_timeout(Some(DEADLINE)).unwrap();
+    peer.send(b"somebody").unwrap();
+    let mut question = [0; 16];
+    let (length, from) = back.recv_from(&mut question).unwrap();
+    assert_eq!(question[..length], *b"somebody");
+    back.send_to(b"here", from).unwrap();
+    let length = peer.recv(&mut question).unwrap();
+    assert_eq!(question[..length], *b"here");
+}
+
+#[test]
+fn faults_apply_to_datagrams_that_are_forwarded() {
+    let echo = Server::start("-4 -u --quiet");
+    for rule in ["drop,every=2", "drop,every=2,dir=in"] {
+        let server = datagram_proxy(&echo.v4(), &format!("--quiet -F {rule}"));
+        let peer = datagrams_to(&server.v4());
+        for question in [b"1", b"2", b"3", b"4", b"5"] {
+            peer.send(question).unwrap();
+        }
+        let answers = [(); 3].map(|()| {
+            let mut answer = [0; 8];
+            let length = peer.recv(&mut answer).unwrap();
+            answer[..length].to_vec()
+        });
+        assert_eq!(answers, [b"1", b"3", b"5"], "{rule}");
+    }
+}
+
+#[test]
+fn an_idle_session_ends_and_the_next_datagram_has_another() {
+    let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+    target.set_read_timeout(Some(DEADLINE)).unwrap();
+    let server = datagram_proxy(&target.local_addr().unwrap().to_string(), "--quiet -W 50ms");
+    let peer = datagrams_to(&server.v4());
+    let from = || {
+        peer.send(b"question").unwrap();
+        target.recv_from(&mut [0; 16]).unwrap().1
+    };
+    let first = from();
+    // Each turn is a longer silence than the one before may have been.
+    crate::harness::until("the session is another", || {
+        crate::harness::dawdle(Duration::from_millis(60));
+        from() != first
+    });
+}
+
+#[test]
+fn once_waits_for_the_answer_of_its_datagram() {
+    let echo = Server::start("-4 -u --quiet");
+    let server = datagram_proxy(&echo.v4(), "--once --summary json");
+    assert_eq!(ask(&datagrams_to(&server.v4()), b"once"), b"once");
+    let finished = server.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stderr.contains("\"received_bytes\":4,\"sent_bytes\":4,"), "{}", finished.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_do_not_go_round_where_the_target_is_the_server_itself() {
+    let free = UdpSocket::bind("127.78.0.2:0").unwrap().local_addr().unwrap();
+    let mut server = Server::start_with(&format!("-u {free} --mode forward={free} --quiet"), 1);
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"round", free).unwrap();
+    server.until_told("the target is this server itself");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_go_between_udp_and_unix_sockets() {
+    use std::os::unix::net::UnixDatagram;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let echo = Server::start_with(&format!("-u -U {} --quiet", path("echo")), 1);
+    let to_unix = datagram_proxy(&format!("unix:{}", path("echo")), "--quiet");
+    let mut from_unix =
+        Server::start_with(&format!("-u -U {} --json --mode forward={}", path("front"), to_unix.v4()), 1);
+    let peer = UnixDatagram::bind(path("peer")).unwrap();
+    peer.set_read_timeout(Some(DEADLINE)).unwrap();
+    peer.connect(path("front")).unwrap();
+    for question in [&b"question"[..], b""] {
+        peer.send(question).unwrap();
+        let mut answer = [0; 16];
+        let length = peer.recv(&mut answer).unwrap();
+        assert_eq!(answer[..length], *question);
+        from_unix.line();
+    }
+    UnixDatagram::unbound().unwrap().send_to(b"whose?", path("front")).unwrap();
+    let refused: Value = serde_json::from_str(&from_unix.line()).unwrap();
+    assert_eq!((&refused["event"], &refused["reason"]), (&"refused".into(), &"unnamed".into()));
+    drop(echo);
 }

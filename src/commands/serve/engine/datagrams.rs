@@ -16,7 +16,7 @@ use crate::commands::serve::service::Service;
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
-use crate::connection::{Address, Driven, Listener};
+use crate::connection::{Address, Driven, Listener, UnixName};
 use crate::record::{Direction, Track};
 
 impl Server {
@@ -44,6 +44,9 @@ impl Server {
         let insisted = tokio::select! {
             () = async {
                 while answering.join_next().await.is_some() {}
+                self.all_delivered().await;
+                self.all_sessions_over().await;
+                // Their answers may be late as well.
                 self.all_delivered().await;
             } => None,
             number = self.until_told(wishes) => number,
@@ -78,7 +81,7 @@ impl Server {
     }
 
     /// What came before the end. The event loop may not have heard of it yet, so the queue itself is asked.
-    async fn answer_what_is_queued(&self, listener: &Arc<Driven<Listener>>, buffer: &mut [u8]) {
+    async fn answer_what_is_queued(self: &Arc<Server>, listener: &Arc<Driven<Listener>>, buffer: &mut [u8]) {
         loop {
             match listener.get().socket().recv_from(buffer) {
                 Ok(datagram) => self.receive(listener, &buffer[..datagram.length], &datagram).await,
@@ -91,7 +94,7 @@ impl Server {
     }
 
     /// Answers a datagram, unless it is refused.
-    pub(super) async fn take(&self, listener: &Arc<Driven<Listener>>, bytes: &[u8], datagram: &Datagram) {
+    pub(super) async fn take(self: &Arc<Server>, listener: &Arc<Driven<Listener>>, bytes: &[u8], datagram: &Datagram) {
         if !self.admits(datagram, listener.get()) {
             return;
         }
@@ -110,9 +113,9 @@ impl Server {
 
     /// Whether its sender may come in; it is counted and told of either way.
     pub(super) fn admits(&self, datagram: &Datagram, listener: &Listener) -> bool {
-        if !self.settings.access.admits(&datagram.from) {
+        if let Some(why) = self.why_refused(&datagram.from) {
             self.counters.datagrams_refused.add(1);
-            self.events.refused(&datagram.from, listener, Refusal::Denied);
+            self.events.refused(&datagram.from, listener, why);
             return false;
         }
         self.counters.datagrams.add(1);
@@ -121,15 +124,27 @@ impl Server {
         true
     }
 
-    /// Answers a datagram, and says whether anything was sent.
+    fn why_refused(&self, sender: &Address) -> Option<Refusal> {
+        // An answer of the target's would have nowhere to go, and nobody would tell one such sender from another.
+        let is_nobody = matches!(sender, Address::Unix(UnixName::Unnamed));
+        if is_nobody && matches!(self.settings.service, Service::Forward(_)) {
+            return Some(Refusal::Unnamed);
+        }
+        (!self.settings.access.admits(sender)).then_some(Refusal::Denied)
+    }
+
+    /// Answers a datagram, and says whether anything was sent, or is on its way to the target.
     async fn answer_to(
-        &self,
+        self: &Arc<Server>,
         listener: &Arc<Driven<Listener>>,
         bytes: &[u8],
         peer: &Address,
         track: Option<&Arc<Track>>,
     ) -> bool {
         let Some(limit) = answer_limit(listener.get(), peer, bytes.len()) else { return false };
+        if let Service::Forward(forward) = &self.settings.service {
+            return self.hand_on(listener, forward, bytes, peer);
+        }
         let Service::Replay(replay) = &self.settings.service else {
             let Some(reply) = self.settings.service.reply(bytes, limit) else { return false };
             return self.post(listener, &reply, peer, track).await;

@@ -98,7 +98,12 @@ impl Post {
 
 impl Server {
     /// A datagram that came: taken when its time has come, or at once.
-    pub(super) async fn receive(&self, listener: &Arc<Driven<Listener>>, bytes: &[u8], datagram: &Datagram) {
+    pub(super) async fn receive(
+        self: &Arc<Server>,
+        listener: &Arc<Driven<Listener>>,
+        bytes: &[u8],
+        datagram: &Datagram,
+    ) {
         let Some(post) = &self.post else { return self.take(listener, bytes, datagram).await };
         let (peer, truncated) = (datagram.from.clone(), datagram.truncated);
         let letter = Letter { listener: listener.clone(), peer, truncated, track: None };
@@ -132,7 +137,7 @@ impl Server {
     }
 
     /// Takes and sends all that is due.
-    async fn deliver(&self) {
+    async fn deliver(self: &Arc<Server>) {
         let Some(post) = &self.post else { return };
         loop {
             let due = lock(post).pop();
@@ -164,7 +169,7 @@ impl Server {
     }
 
     /// Waits until nothing is on its way any more.
-    pub(super) async fn all_delivered(&self) {
+    pub(super) async fn all_delivered(self: &Arc<Server>) {
         let Some(post) = &self.post else { return };
         loop {
             let wake = lock(post).wake();
