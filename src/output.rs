@@ -244,12 +244,30 @@ pub fn bulk_stdin() -> io::Result<Box<dyn Read + Send>> {
     #[cfg(unix)]
     {
         use std::os::fd::AsFd;
-        Ok(Box::new(File::from(io::stdin().as_fd().try_clone_to_owned()?)))
+        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        widen_if_pipe(&stdin);
+        Ok(Box::new(stdin))
     }
     #[cfg(not(unix))]
     // Windows' console speaks UTF-16, which std's stdin turns into UTF-8.
     Ok(Box::new(io::stdin()))
 }
+
+/// What a pipe for bulk holds: as much as any user may ask for (pipe(7), `pipe-max-size`). The program at its other end then
+/// runs longer before one of the two waits for the other: 1.2 times the rate of the default 64 KiB (`benches/connect.py`).
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Has a pipe hold more. What is no pipe has no such size, and a user's pipes may hold only so much in all: then it stays as
+/// it is.
+#[cfg(target_os = "linux")]
+fn widen_if_pipe(stream: &File) {
+    let _ = rustix::pipe::fcntl_setpipe_size(stream, PIPE_BYTES);
+}
+
+/// Elsewhere nobody but the system says how much a pipe holds.
+#[cfg(all(unix, not(target_os = "linux")))]
+fn widen_if_pipe(_stream: &File) {}
 
 /// Stdin for a program that runs beside us: ours, unless it is a terminal, which only a foreground job may read from.
 pub fn stdin_for_program() -> Stdio {
@@ -325,7 +343,9 @@ pub fn bulk_stdout(raw: bool) -> io::Result<Box<dyn Write + Send>> {
     #[cfg(unix)]
     {
         use std::os::fd::AsFd;
-        Ok(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        widen_if_pipe(&stdout);
+        Ok(Box::new(stdout))
     }
     #[cfg(not(unix))]
     Ok(Box::new(Prompt(io::stdout())))

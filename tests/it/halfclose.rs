@@ -144,6 +144,25 @@ fn bulk_both_ways_is_exact() {
     }
 }
 
+/// The pipes hold as much as they may, unless the user's other pipes have used that up: then ours cannot be widened either.
+#[cfg(target_os = "linux")]
+#[test]
+fn pipes_for_bulk_are_widened() {
+    use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+    const WIDE_BYTES: usize = 1 << 20;
+    let peer = Peer::start(Place::Tcp, |peer| {
+        read_exactly(&peer, 5);
+        peer
+    });
+    let mut client = Running::sockkit(&format!("connect {}", peer.address));
+    client.write(b"hello");
+    let _peer = peer.finish();
+    let (stdin, stdout) = (client.stdin.as_ref().unwrap(), client.stdout.as_ref().unwrap());
+    let sizes = [fcntl_getpipe_size(stdin).unwrap(), fcntl_getpipe_size(stdout).unwrap()];
+    assert!(sizes == [WIDE_BYTES; 2] || fcntl_setpipe_size(stdin, WIDE_BYTES).is_err(), "{sizes:?}");
+    drop(client.stdin.take());
+}
+
 #[test]
 fn a_stream_whose_peer_stays_silent_is_left_when_that_was_asked_for() {
     for &place in Place::ALL {
