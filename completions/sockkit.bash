@@ -267,14 +267,14 @@ _sockkit() {
                     return 0
                     ;;
                 --fault)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -F)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1069,14 +1069,14 @@ _sockkit() {
                     return 0
                     ;;
                 --fault)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -F)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2219,14 +2219,14 @@ _sockkit() {
                     return 0
                     ;;
                 --fault)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -F)
-                    COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "${cur}"))
+                    COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2651,15 +2651,23 @@ _sockkit_with_hints() {
         COMPREPLY=($(compgen -A service -- "$current"))
         return
     fi
-    # The keys of a fault rule, behind a comma; readline has cut the rule at each equals sign.
-    local first=$COMP_CWORD
+    # A fault rule: its action, and behind a comma its keys. readline has cut it at each equals sign.
+    local first=$COMP_CWORD flag
+    [[ "${COMP_WORDS[first]}" == "=" ]] && first=$((first - 1))
     while [[ "${COMP_WORDS[first-1]}" == "=" ]]; do
         first=$((first - 2))
     done
-    local flag="${COMP_WORDS[first-1]}"
-    if [[ ( "$flag" == -F || "$flag" == --fault ) && "$current" == *,* ]]; then
-        COMPREPLY=($(compgen -P "${current%,*}," -W "after= conn= every= chance= dir= from= times= for=" -- "${current##*,}"))
-        compopt -o nospace 2>/dev/null
+    flag="${COMP_WORDS[first-1]}"
+    if [[ "${COMP_WORDS[first]}" == --fault && "$cut" == "=" ]]; then
+        flag=--fault first=$((first + 2))
+    fi
+    if [[ "$flag" == -F || "$flag" == --fault ]]; then
+        if [[ "$current" == *,* ]]; then
+            COMPREPLY=($(compgen -P "${current%,*}," -W "after= conn= every= chance= dir= from= times= for=" -- "${current##*,}"))
+        elif [[ $COMP_CWORD -le $first ]]; then
+            COMPREPLY=($(compgen -W "refuse= blackhole no-accept flap= close reset half-close stall delay-close= delay= rate= chunk= buffer= mss= corrupt= garbage= drop dup reorder= truncate=" -- "$current"))
+        fi
+        [[ "${COMPREPLY[0]}" == *= ]] && compopt -o nospace 2>/dev/null
         return
     fi
     case "$previous" in

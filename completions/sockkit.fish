@@ -75,26 +75,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-match -
 exact\t'The same bytes; the first that differs is told, and the status is 5'
 none\t'Nothing: everything is sent at its time'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l replay-speed -d 'How fast a replay goes: 1x as it was, 2x in half the time, max without pauses [default: 1x]' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "refuse=\t'nobody listens for so long: connection refused'
-blackhole\t'connects get no answer: they time out'
-no-accept\t'connects succeed as far as the backlog goes, and nobody accepts'
-flap=\t'the port is there and gone in turn'
-close\t'FIN; what still comes is drained, then closed'
-reset\t'RST: connection reset by peer (tcp)'
-half-close\t'FIN, and what still comes is taken'
-stall\t'nothing moves any more, and nothing is closed'
-delay-close=\t'the FIN that is due comes so much later'
-delay=\t'what passes is late'
-rate=\t'so many bytes a second'
-chunk=\t'so many bytes at a time, with a pause after each (streams)'
-buffer=\t'the kernel\'s buffers, both unless dir= chooses one'
-mss=\t'the largest segment (tcp)'
-corrupt=\t'so many bytes are changed: the next N, or N in each SIZE'
-garbage=\t'so many random bytes: put in (streams), or instead of what was sent (datagrams)'
-drop\t'a datagram is lost'
-dup\t'a datagram comes N times more [default: 1]'
-reorder=\t'a datagram is overtaken by so many others, for a second at most'
-truncate=\t'a datagram keeps only so many bytes'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "(__fish_sockkit_rule)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l faults -d 'More fault rules, one in each line of a file' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l seed -d 'What fault rules draw follows from this number [default: drawn, and told]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve" -l plan -d 'Print what fault rules would do to connections 1 to N, and end' -r -f
@@ -204,26 +185,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay-match
 exact\t'The same bytes; the first that differs is told, and the status is 5'
 none\t'Nothing: everything is sent at its time'"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l replay-speed -d 'How fast a replay goes: 1x as it was, 2x in half the time, max without pauses [default: 1x]' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "refuse=\t'nobody listens for so long: connection refused'
-blackhole\t'connects get no answer: they time out'
-no-accept\t'connects succeed as far as the backlog goes, and nobody accepts'
-flap=\t'the port is there and gone in turn'
-close\t'FIN; what still comes is drained, then closed'
-reset\t'RST: connection reset by peer (tcp)'
-half-close\t'FIN, and what still comes is taken'
-stall\t'nothing moves any more, and nothing is closed'
-delay-close=\t'the FIN that is due comes so much later'
-delay=\t'what passes is late'
-rate=\t'so many bytes a second'
-chunk=\t'so many bytes at a time, with a pause after each (streams)'
-buffer=\t'the kernel\'s buffers, both unless dir= chooses one'
-mss=\t'the largest segment (tcp)'
-corrupt=\t'so many bytes are changed: the next N, or N in each SIZE'
-garbage=\t'so many random bytes: put in (streams), or instead of what was sent (datagrams)'
-drop\t'a datagram is lost'
-dup\t'a datagram comes N times more [default: 1]'
-reorder=\t'a datagram is overtaken by so many others, for a second at most'
-truncate=\t'a datagram keeps only so many bytes'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "(__fish_sockkit_rule)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l faults -d 'More fault rules, one in each line of a file' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l seed -d 'What fault rules draw follows from this number [default: drawn, and told]' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand connect" -l plan -d 'Print what fault rules would do to connections 1 to N, and end' -r -f
@@ -469,26 +431,7 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l percentil
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l cpu -d 'Keep threads on these CPUs, in turn: 0,1' -r -f
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l merge -d 'Add up results, of --save or --hlog, instead of measuring' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l start-at -d 'Connect, then wait for this time: 2026-01-31T12:00:00Z' -r -f
-complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "refuse=\t'nobody listens for so long: connection refused'
-blackhole\t'connects get no answer: they time out'
-no-accept\t'connects succeed as far as the backlog goes, and nobody accepts'
-flap=\t'the port is there and gone in turn'
-close\t'FIN; what still comes is drained, then closed'
-reset\t'RST: connection reset by peer (tcp)'
-half-close\t'FIN, and what still comes is taken'
-stall\t'nothing moves any more, and nothing is closed'
-delay-close=\t'the FIN that is due comes so much later'
-delay=\t'what passes is late'
-rate=\t'so many bytes a second'
-chunk=\t'so many bytes at a time, with a pause after each (streams)'
-buffer=\t'the kernel\'s buffers, both unless dir= chooses one'
-mss=\t'the largest segment (tcp)'
-corrupt=\t'so many bytes are changed: the next N, or N in each SIZE'
-garbage=\t'so many random bytes: put in (streams), or instead of what was sent (datagrams)'
-drop\t'a datagram is lost'
-dup\t'a datagram comes N times more [default: 1]'
-reorder=\t'a datagram is overtaken by so many others, for a second at most'
-truncate=\t'a datagram keeps only so many bytes'"
+complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -s F -l fault -d 'A fault on purpose, such as delay=50ms or reset,after=1KiB (repeatable)' -r -f -a "(__fish_sockkit_rule)"
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l faults -d 'More fault rules, one in each line of a file' -r -F
 complete -c sockkit -n "__fish_sockkit_using_subcommand echo-bench" -l color -d 'When to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
@@ -562,3 +505,13 @@ complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_see
 complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "echo-bench" -d 'A latency test: measures an echo server'
 complete -c sockkit -n "__fish_sockkit_using_subcommand help; and not __fish_seen_subcommand_from serve connect probe echo-bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sockkit -n "__fish_sockkit_using_subcommand serve connect probe echo-bench" -a "(__fish_print_hostnames)"
+
+function __fish_sockkit_rule
+    set -l typed (commandline -ct | string replace --regex '^(--fault=|-[a-zA-Z]*F)' '')
+    set -l before (string match --regex '^.*,' -- $typed)
+    if test -n "$before"
+        printf '%s\n' $before(printf '%s\t%s\n' 'after=' 'once so many bytes, so much time, or so many lines or datagrams have passed' 'conn=' 'only these connections; the first accepted is 1' 'every=' 'only every Nth connection, or datagram' 'chance=' 'with this probability; drawn once for each connection, or datagram' 'dir=' 'what this side receives, or sends [default: out]' 'from=' 'only peers of this network' 'times=' 'at most so many connections, datagrams, or cycles of flap' 'for=' 'only for so long (stall, shaping, payload, datagrams)')
+    else
+        printf '%s\t%s\n' 'refuse=' 'nobody listens for so long: connection refused' 'blackhole' 'connects get no answer: they time out' 'no-accept' 'connects succeed as far as the backlog goes, and nobody accepts' 'flap=' 'the port is there and gone in turn' 'close' 'FIN; what still comes is drained, then closed' 'reset' 'RST: connection reset by peer (tcp)' 'half-close' 'FIN, and what still comes is taken' 'stall' 'nothing moves any more, and nothing is closed' 'delay-close=' 'the FIN that is due comes so much later' 'delay=' 'what passes is late' 'rate=' 'so many bytes a second' 'chunk=' 'so many bytes at a time, with a pause after each (streams)' 'buffer=' 'the kernel'\''s buffers, both unless dir= chooses one' 'mss=' 'the largest segment (tcp)' 'corrupt=' 'so many bytes are changed: the next N, or N in each SIZE' 'garbage=' 'so many random bytes: put in (streams), or instead of what was sent (datagrams)' 'drop' 'a datagram is lost' 'dup' 'a datagram comes N times more [default: 1]' 'reorder=' 'a datagram is overtaken by so many others, for a second at most' 'truncate=' 'a datagram keeps only so many bytes'
+    end
+end

@@ -13,16 +13,20 @@ use clap_complete::Shell;
 
 use crate::cli::{self, UsageError};
 use crate::exit::Status;
-use crate::fault::manual::KEYS;
+use crate::fault::manual::{ACTIONS, KEYS, Word};
 use crate::output::Output;
 
 /// The options whose value is a network interface; clap has no hint for one.
 const INTERFACE_OPTIONS: [&str; 2] = ["bind-device", "multicast-interface"];
 
+/// The option whose value is a fault rule: a grammar of its own, which clap cannot describe.
+const RULE_OPTION: &str = "fault";
+
 /// How the options that are switched on and off call their value.
 const SWITCH: &str = "on|off";
 
-/// What bash's script needs to know beyond clap's. HOSTS, INTERFACES and ATTACHED are lists of options.
+/// What bash's script needs to know beyond clap's. HOSTS, INTERFACES and ATTACHED are lists of options, ACTIONS and KEYS the
+/// words of a fault rule.
 const BASH_HINTS: &str = r#"
 # Hosts, services and interfaces, which the function above does not know; and words that readline cuts at = and at a colon.
 _sockkit_with_hints() {
@@ -36,15 +40,23 @@ _sockkit_with_hints() {
         COMPREPLY=($(compgen -A service -- "$current"))
         return
     fi
-    # The keys of a fault rule, behind a comma; readline has cut the rule at each equals sign.
-    local first=$COMP_CWORD
+    # A fault rule: its action, and behind a comma its keys. readline has cut it at each equals sign.
+    local first=$COMP_CWORD flag
+    [[ "${COMP_WORDS[first]}" == "=" ]] && first=$((first - 1))
     while [[ "${COMP_WORDS[first-1]}" == "=" ]]; do
         first=$((first - 2))
     done
-    local flag="${COMP_WORDS[first-1]}"
-    if [[ ( "$flag" == -F || "$flag" == --fault ) && "$current" == *,* ]]; then
-        COMPREPLY=($(compgen -P "${current%,*}," -W "KEYS" -- "${current##*,}"))
-        compopt -o nospace 2>/dev/null
+    flag="${COMP_WORDS[first-1]}"
+    if [[ "${COMP_WORDS[first]}" == --fault && "$cut" == "=" ]]; then
+        flag=--fault first=$((first + 2))
+    fi
+    if [[ "$flag" == -F || "$flag" == --fault ]]; then
+        if [[ "$current" == *,* ]]; then
+            COMPREPLY=($(compgen -P "${current%,*}," -W "KEYS" -- "${current##*,}"))
+        elif [[ $COMP_CWORD -le $first ]]; then
+            COMPREPLY=($(compgen -W "ACTIONS" -- "$current"))
+        fi
+        [[ "${COMPREPLY[0]}" == *= ]] && compopt -o nospace 2>/dev/null
         return
     fi
     case "$previous" in
@@ -71,6 +83,37 @@ complete -F _sockkit_with_hints -o nosort -o bashdefault -o default sockkit 2>/d
     complete -F _sockkit_with_hints -o bashdefault -o default sockkit
 "#;
 
+/// A fault rule in zsh: its action, and behind a comma its keys. What needs a value is not ended by a space.
+const ZSH_RULES: &str = r"
+_sockkit_rule() {
+    local -a valued plain
+    if compset -P '*,'; then
+        valued=(KEYS)
+        _describe -t keys key valued -S ''
+    else
+        valued=(VALUED_ACTIONS)
+        plain=(PLAIN_ACTIONS)
+        _describe -t actions action valued -S '' -- plain
+    fi
+}
+";
+
+/// How clap's script for zsh begins its last step, which is to complete.
+const ZSH_END: &str = "\nif [ \"$funcstack[1]\" ";
+
+/// The same in fish, where a completion is the whole word.
+const FISH_RULES: &str = r#"
+function __fish_sockkit_rule
+    set -l typed (commandline -ct | string replace --regex '^(--fault=|-[a-zA-Z]*F)' '')
+    set -l before (string match --regex '^.*,' -- $typed)
+    if test -n "$before"
+        printf '%s\n' $before(printf '%s\t%s\n' KEYS)
+    else
+        printf '%s\t%s\n' ACTIONS
+    end
+end
+"#;
+
 /// The completion script of a shell.
 pub fn script(shell: Shell) -> String {
     let mut command = offered();
@@ -80,10 +123,13 @@ pub fn script(shell: Shell) -> String {
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
         Shell::Bash => script + &bash_hints(&command, &attached),
-        Shell::Zsh => script.lines().map(|line| zsh_line(line, &attached) + "\n").collect(),
+        Shell::Zsh => {
+            let lines: String = script.lines().map(|line| zsh_line(line, &attached) + "\n").collect();
+            lines.replacen(ZSH_END, &(zsh_rules() + ZSH_END), 1)
+        }
         Shell::Fish => {
             let lines: String = script.lines().map(|line| fish_line(line, &attached) + "\n").collect();
-            lines + &fish_endpoints(&command)
+            lines + &fish_endpoints(&command) + &fish_rules()
         }
         _ => script,
     }
@@ -139,16 +185,49 @@ fn flags(command: &Command, is_wanted: impl Fn(&Arg) -> bool) -> Vec<String> {
 fn bash_hints(command: &Command, attached: &[String]) -> String {
     let hosts = flags(command, |arg| arg.get_value_hint() == ValueHint::Hostname);
     let interfaces = flags(command, |arg| arg.get_long().is_some_and(|name| INTERFACE_OPTIONS.contains(&name)));
-    let keys: Vec<&str> = KEYS.iter().map(|key| key.typed).collect();
+    let typed = |words: &[&Word]| words.iter().map(|word| word.typed).collect::<Vec<_>>().join(" ");
     BASH_HINTS
-        .replace("\"KEYS\"", &format!("\"{}\"", keys.join(" ")))
+        .replace("\"KEYS\"", &format!("\"{}\"", typed(&keys())))
+        .replace("\"ACTIONS\"", &format!("\"{}\"", typed(&actions())))
         .replace("HOSTS)", &(hosts.join("|") + ")"))
         .replace("INTERFACES)", &(interfaces.join("|") + ")"))
         .replace("ATTACHED)", &(attached.join("|") + ")"))
 }
 
-/// zsh completes interfaces, and attached values, and paths where no host fits: clap does not ask it to.
+/// The actions of a fault rule.
+fn actions() -> Vec<&'static Word> {
+    ACTIONS.iter().flat_map(|family| family.words).collect()
+}
+
+/// Its keys.
+fn keys() -> Vec<&'static Word> {
+    KEYS.iter().collect()
+}
+
+/// Words with what they do, each quoted as zsh and fish have it.
+fn described(words: &[&Word], between: &str) -> String {
+    let quoted = |text: &str| text.replace('\'', r"'\''");
+    let line = |word: &&Word| format!("'{}{between}{}'", quoted(word.typed), quoted(word.says));
+    words.iter().map(line).collect::<Vec<_>>().join(" ")
+}
+
+fn zsh_rules() -> String {
+    let (valued, plain): (Vec<_>, Vec<_>) = actions().into_iter().partition(|word| word.typed.ends_with('='));
+    ZSH_RULES
+        .replace("VALUED_ACTIONS", &described(&valued, ":"))
+        .replace("PLAIN_ACTIONS", &described(&plain, ":"))
+        .replace("KEYS", &described(&keys(), ":"))
+}
+
+fn fish_rules() -> String {
+    FISH_RULES.replace("KEYS", &described(&keys(), "' '")).replace("ACTIONS", &described(&actions(), "' '"))
+}
+
+/// zsh completes interfaces, fault rules, attached values, and paths where no host fits: clap does not ask it to.
 fn zsh_line(line: &str, attached: &[String]) -> String {
+    if let Some(rule) = line.strip_suffix(":RULE:' \\") {
+        return format!("{rule}:RULE:_sockkit_rule' \\");
+    }
     let Some((option, rest)) = line.trim_start_matches(['\'', '*']).split_once("=[") else {
         return match line.strip_suffix(":_hosts' \\").filter(|head| head.starts_with("'*::") || head.starts_with("':"))
         {
@@ -167,12 +246,15 @@ fn zsh_line(line: &str, attached: &[String]) -> String {
     }
 }
 
-/// fish completes interfaces, and attached values: clap does not ask it to.
+/// fish completes interfaces, fault rules and attached values: clap does not ask it to.
 fn fish_line(line: &str, attached: &[String]) -> String {
     let Some((_, rest)) = line.split_once(" -l ") else { return line.to_owned() };
     let name = rest.split(' ').next().unwrap_or_default();
     if INTERFACE_OPTIONS.contains(&name) {
         return format!("{line} -a \"(__fish_print_interfaces)\"");
+    }
+    if name == RULE_OPTION {
+        return format!("{line} -a \"(__fish_sockkit_rule)\"");
     }
     if attached.iter().any(|flag| flag.strip_prefix("--") == Some(name)) {
         // Without -r the value can only be in the same word.
@@ -287,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_options_with_hints_exist() {
-        for name in INTERFACE_OPTIONS {
+        for name in INTERFACE_OPTIONS.into_iter().chain([RULE_OPTION]) {
             assert_eq!(flags(&offered(), |arg| arg.get_long() == Some(name)), [format!("--{name}")]);
         }
         assert!(flags(&offered(), Arg::is_require_equals_set).contains(&"--nodelay".to_owned()));

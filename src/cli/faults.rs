@@ -3,12 +3,11 @@
 //! Owns the flags, and the reading of the file and the environment. Must not know what a rule does: that is `fault`'s.
 //! Trade-off: a file of rules is read when the plan is made, so that a slip in it is found before anything is bound.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Arg, Args, ValueHint};
+use clap::{Args, ValueHint};
 
 use super::UsageError;
 use crate::connection::{Options, Transport};
@@ -31,7 +30,7 @@ pub struct FaultArgs {
     ///
     /// An action, its value behind an equals sign, and keys behind commas: `sockkit help faults` has them all. Rules are read
     /// in order, and all that match apply.
-    #[arg(short = 'F', long = "fault", value_name = "RULE", value_parser = RuleParser, hide_possible_values = true)]
+    #[arg(short = 'F', long = "fault", value_name = "RULE", value_parser = fault::parse)]
     pub rules: Vec<Rule>,
     /// More fault rules, one in each line of a file
     ///
@@ -97,23 +96,6 @@ impl SeedArgs {
         let seed = text.to_str().and_then(|text| text.parse().ok());
         let wrong = || UsageError(format!("{SEED_VARIABLE}={} is no whole number", text.display()));
         Ok((seed.ok_or_else(wrong)?, false))
-    }
-}
-
-/// Reads a fault rule; clap's parser, which tells the shells of the actions as well.
-#[derive(Debug, Clone, Copy)]
-pub struct RuleParser;
-
-impl TypedValueParser for RuleParser {
-    type Value = Rule;
-
-    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<Rule, clap::Error> {
-        StringValueParser::new().try_map(|text| fault::parse(&text)).parse_ref(command, arg, value)
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let words = fault::manual::ACTIONS.iter().flat_map(|family| family.words);
-        Some(Box::new(words.map(|word| PossibleValue::new(word.typed).help(word.says))))
     }
 }
 
