@@ -369,9 +369,10 @@ mod tests {
 
     #[test]
     fn the_options_with_hints_exist() {
-        for name in INTERFACE_OPTIONS.into_iter().chain([RULE_OPTION]) {
+        for name in INTERFACE_OPTIONS {
             assert_eq!(flags(&offered(), |arg| arg.get_long() == Some(name)), [format!("--{name}")]);
         }
+        assert_eq!(flags(&offered(), |arg| arg.get_long() == Some(RULE_OPTION)), ["--fault", "-F"]);
         assert!(flags(&offered(), Arg::is_require_equals_set).contains(&"--nodelay".to_owned()));
     }
 
