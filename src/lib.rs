@@ -20,6 +20,7 @@
 //! | `output` | the only printer |
 //! | `signals` | heard instead of obeyed |
 //! | `network` | networks of addresses: read, printed, and who is in them |
+//! | `printable` | text of strangers, as a terminal may see it |
 //! | `units` | durations, sizes, counts: read and printed |
 //! | `exit` | the table of exit statuses |
 //!
@@ -58,6 +59,7 @@ pub mod fault;
 pub mod histogram;
 pub mod network;
 pub mod output;
+pub mod printable;
 pub mod program;
 pub mod random;
 pub mod record;

@@ -22,8 +22,8 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::connection::endpoint::drives_terminal;
 use crate::connection::trace;
+use crate::printable::{for_terminal, one_line};
 
 /// Good news.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -85,7 +85,7 @@ impl Output {
     /// A failure, always said, in one line, with its hint in a second.
     pub fn error(&self, message: impl Display, hint: Option<&str>) {
         let (bad, plain) = (BAD.render(), BAD.render_reset());
-        self.diagnose(format_args!("{bad}sockkit:{plain} {}", one_line(&message.to_string())));
+        self.diagnose(format_args!("{bad}sockkit:{plain} {}", one_line(message.to_string())));
         if let Some(hint) = hint {
             self.diagnose(format_args!("         hint: {hint}"));
         }
@@ -419,53 +419,9 @@ fn complete_length(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// The same text in one line, with nothing in it that could drive a terminal.
-pub fn one_line(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
-        match character {
-            '\n' => line.push_str("\\n"),
-            _ if drives_terminal(character) => line.extend(character.escape_unicode()),
-            _ => line.push(character),
-        }
-        line
-    })
-}
-
-/// Bytes of a peer as a terminal may see them: newlines and tabs as they are, printable UTF-8 as it is, the rest escaped.
-pub fn for_terminal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '\n' | '\t' => text.push(character),
-                _ if drives_terminal(character) => text.extend(character.escape_default()),
-                _ => text.push(character),
-            }
-        }
-        text.extend(chunk.invalid().escape_ascii().map(char::from));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_cannot_drive_the_terminal() {
-        for (bytes, shown) in [
-            (&b"hello\n\tworld"[..], "hello\n\tworld"),
-            (b"\x1b[2J", "\\u{1b}[2J"),
-            (b"\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
-            (b"a\rb", "a\\rb"),
-            ("\u{202e}txt".as_bytes(), "\\u{202e}txt"),
-            ("gr\u{fc}n".as_bytes(), "gr\u{fc}n"),
-            (b"\xff\xfe", "\\xff\\xfe"),
-            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
-        ] {
-            assert_eq!(for_terminal(bytes), shown);
-        }
-    }
 
     #[test]
     fn a_character_that_is_cut_waits_for_its_rest() {
@@ -497,10 +453,5 @@ mod tests {
         ] {
             assert_eq!(hex_dump(offset, bytes), dump);
         }
-    }
-
-    #[test]
-    fn a_message_is_one_line() {
-        assert_eq!(one_line("a\nb\x1b[1m"), "a\\nb\\u{1b}[1m");
     }
 }

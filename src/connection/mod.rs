@@ -4,11 +4,13 @@
 //! | file | owns |
 //! |---|---|
 //! | `endpoint` | what a person types: `HOST:PORT`, `[v6]:PORT`, `unix:PATH` |
+//! | `address`  | what a socket calls it |
 //! | `resolve`  | from that to addresses, within a deadline |
 //! | `options`  | the socket flags, and the one function that applies them |
 //! | `socket`   | each system call once, timed and traced |
 //! | `attempt`  | one connect: socket, bind, connect, and its end |
-//! | `dial`     | the addresses of a name raced; a window of such calls, each with a deadline; every attempt kept |
+//! | `dial`     | the addresses of a name raced, with a deadline; every attempt kept |
+//! | `dial/dialer` | a window of such calls under way |
 //! | `watch`    | many connecting sockets, waited for at once |
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
 //! | `inherited` | sockets and descriptors that another process hands over |
@@ -27,6 +29,7 @@
 //!
 //! It must not know a command, an exit status or a terminal.
 
+pub mod address;
 mod attempt;
 pub mod crowd;
 pub mod datagram;
@@ -52,9 +55,10 @@ mod watch;
 
 use std::fmt;
 
+pub use address::{Address, UnixName};
 pub use crowd::Crowd;
-pub use dial::{Attempt, Dial, Dialed, Source, Waker, dial};
-pub use endpoint::{Address, Endpoint, Role, UnixName};
+pub use dial::{Attempt, Dial, Dialed, Source, dial};
+pub use endpoint::{Endpoint, Role};
 pub use error::{Cause, Clock, Error, Kind, Op, Result};
 pub use listen::{Listener, listen};
 pub use options::Options;
@@ -65,6 +69,7 @@ pub use resolve::{Query, Resolved, resolve};
 pub use socket::Socket;
 pub use stream::Conn;
 pub use sys::TcpInfo;
+pub use watch::Waker;
 
 /// The protocol that `-u` and `-U` choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
-use super::endpoint::{Address, Endpoint, Host, Port};
+use super::address::Address;
+use super::endpoint::{Endpoint, Host, Port};
 use super::error::{Cause, Clock, Error, Op, Result};
 use super::{Allowed, Family, Transport};
 

@@ -6,7 +6,7 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::drives_terminal;
+use crate::printable::drives_terminal;
 
 /// More lines than this are not remembered: nobody goes back that far, and a session may last for months.
 const REMEMBERED_MAX: usize = 1000;

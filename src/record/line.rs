@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::event::{Event, Header, What};
 use crate::base64;
-use crate::connection::endpoint::drives_terminal;
+use crate::printable::drives_terminal;
 
 /// The version of the form, which the first line tells.
 pub const VERSION: u32 = 1;

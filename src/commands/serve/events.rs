@@ -26,7 +26,8 @@ use crate::exit::Status;
 use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
-use crate::output::{Output, Verbosity, one_line};
+use crate::output::{Output, Verbosity};
+use crate::printable::one_line;
 use crate::units::{Count, Elapsed, Size, milliseconds};
 
 /// The name and version of the JSON lines.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::service::{First, Visit};
 use super::stream::{Broken, Stream, with_block};
-use crate::output::for_terminal;
+use crate::printable::for_terminal;
 
 /// What may wait for one peer: several reads of a bulk sender, so that a reader which is interrupted for a moment delays
 /// nobody, and little enough for a thousand of them.
