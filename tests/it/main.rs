@@ -1,6 +1,6 @@
 //! The tests that run sockkit as a user does. One binary, a file for each subject:
 //!
-//! - `harness`: runs, servers, masks
+//! - `harness`: runs, servers, peers, masks
 //! - `record`: what is recorded, and played again
 //! - `serve`, `connect`, `probe`, `echo_bench`: each command's behaviour
 //! - `halfclose`: who ends a connection, and what is lost: nothing

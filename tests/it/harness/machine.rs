@@ -1,0 +1,44 @@
+//! What the machine that the tests run on has and allows, and namespaces on it.
+//!
+//! Owns the reasons for which a test is skipped: each is said. Must not know the tests.
+
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
+#[cfg(target_os = "linux")]
+use std::sync::LazyLock;
+
+#[cfg(target_os = "linux")]
+use super::{SOCKKIT, run::Run};
+
+/// Whether a program is installed. A test that needs one that is not says so, and is skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+pub fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()));
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// Whether this user may have namespaces of their own. A test that needs them and cannot says so, and is skipped.
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+pub fn can_unshare() -> bool {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        let tried =
+            Command::new("unshare").args(["-rmn", "ip", "link", "set", "lo", "up"]).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    });
+    if !*CAN {
+        eprintln!("skipped: no namespaces here (unshare -rmn), or no ip(8)");
+    }
+    *CAN
+}
+
+/// `sockkit` with these words in namespaces of its own, made by `unshare` with these flags and furnished by a shell script.
+#[cfg(target_os = "linux")]
+pub fn unshared(flags: &str, furnish: &str, words: &str) -> Run {
+    let script = format!("set -e; {furnish}\nexec \"$0\" \"$@\"");
+    Run::program("unshare").args([flags, "sh", "-c", &script, SOCKKIT]).args(words.split_whitespace())
+}
