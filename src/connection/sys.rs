@@ -85,6 +85,30 @@ pub(super) fn set_int(socket: &socket2::Socket, level: i32, name: i32, value: i3
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// setsockopt(2) of `MCAST_JOIN_SOURCE_GROUP` (RFC 3678): joins a group for the datagrams of one sender, on the interface of that
+/// number; 0 is the system's choice.
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+pub(super) fn join_source_group(
+    socket: &socket2::Socket,
+    interface: u32,
+    group: std::net::IpAddr,
+    source: std::net::IpAddr,
+) -> io::Result<()> {
+    let storage = |address: std::net::IpAddr| {
+        let mut storage = socket2::SockAddr::from(std::net::SocketAddr::new(address, 0)).as_storage();
+        // SAFETY: `sockaddr_storage` is one of the system's socket addresses, and the one that this was made as.
+        *unsafe { storage.view_as::<libc::sockaddr_storage>() }
+    };
+    let request =
+        libc::group_source_req { gsr_interface: interface, gsr_group: storage(group), gsr_source: storage(source) };
+    let level = if group.is_ipv6() { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
+    let (name, length) = (libc::MCAST_JOIN_SOURCE_GROUP, size_of_val(&request) as libc::socklen_t);
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads `length` bytes of a live local.
+    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const request).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Bytes in the send queue that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)); none where the system cannot tell.
 pub(super) fn unacknowledged_bytes(socket: &socket2::Socket) -> Option<u64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]

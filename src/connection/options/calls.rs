@@ -11,7 +11,7 @@ use socket2::{InterfaceIndexOrAddress, Socket as Raw, TcpKeepalive};
 
 use super::Options;
 use super::row::{Reading, read};
-use super::values::{Interface, JoinV4, JoinV6, Seconds, Value, Whole};
+use super::values::{Group, Interface, JoinOfOne, JoinV4, JoinV6, Seconds, Value, Whole};
 use crate::connection::{Cause, Error, errno};
 
 /// The keepalive settings that one call makes.
@@ -177,24 +177,33 @@ pub(super) fn incoming_cpu(socket: &Raw) -> io::Result<Reading> {
     read(socket.cpu_affinity().map(|cpu| u32::try_from(cpu).ok()))
 }
 
-/// The IPv4 groups to join.
-fn joins_v4(options: &Options) -> impl Iterator<Item = JoinV4> {
-    let source = options.multicast_source;
-    options.multicast_join.iter().filter_map(move |group| match group.address {
-        IpAddr::V4(address) => Some(JoinV4 { group: address, interface: group.interface.clone(), source }),
-        IpAddr::V6(_) => None,
-    })
-}
-
 /// The IPv4 groups to join whoever sends to them.
-pub(super) fn joins_v4_of_all(options: &Options) -> Vec<JoinV4> {
-    joins_v4(options).filter(|join| join.source.is_none()).collect()
+pub(super) fn joins_v4(options: &Options) -> Vec<JoinV4> {
+    let join = |group: &Group| match group.address {
+        IpAddr::V4(address) => Some(JoinV4 { group: address, interface: group.interface.clone() }),
+        IpAddr::V6(_) => None,
+    };
+    joins_of_all(options).filter_map(join).collect()
 }
 
-/// The IPv4 groups to join for one sender, either those whose interface the call can take or the others.
-pub(super) fn joins_v4_of_one(options: &Options, takes_interface: bool) -> Vec<JoinV4> {
-    let by_address = |join: &JoinV4| matches!(join.interface, None | Some(Interface::Address(_)));
-    joins_v4(options).filter(move |join| join.source.is_some() && by_address(join) == takes_interface).collect()
+/// The IPv6 groups to join whoever sends to them.
+pub(super) fn joins_v6(options: &Options) -> Vec<JoinV6> {
+    let join = |group: &Group| match group.address {
+        IpAddr::V6(address) => Some(JoinV6 { group: address, interface: group.interface.clone() }),
+        IpAddr::V4(_) => None,
+    };
+    joins_of_all(options).filter_map(join).collect()
+}
+
+fn joins_of_all(options: &Options) -> impl Iterator<Item = &Group> {
+    options.multicast_join.iter().filter(|_| options.multicast_source.is_none())
+}
+
+/// The groups to join for one sender.
+pub(super) fn joins_of_one(options: &Options, suits: fn(&JoinOfOne) -> bool) -> Vec<JoinOfOne> {
+    let Some(source) = options.multicast_source else { return Vec::new() };
+    let groups = options.multicast_join.iter().cloned();
+    groups.map(|group| JoinOfOne { group, source }).filter(suits).collect()
 }
 
 pub(super) fn join_v4(socket: &Raw, join: &JoinV4) -> io::Result<()> {
@@ -206,30 +215,32 @@ pub(super) fn join_v4(socket: &Raw, join: &JoinV4) -> io::Result<()> {
     socket.join_multicast_v4_n(&join.group, &interface)
 }
 
-pub(super) fn join_v4_of_one(socket: &Raw, join: &JoinV4) -> io::Result<()> {
-    let interface = match &join.interface {
+pub(super) fn join_v6(socket: &Raw, join: &JoinV6) -> io::Result<()> {
+    socket.join_multicast_v6(&join.group, index_of(join.interface.as_ref())?)
+}
+
+/// `IP_ADD_SOURCE_MEMBERSHIP`, which takes an interface by its address.
+pub(super) fn join_of_one_by_address(socket: &Raw, join: &JoinOfOne) -> io::Result<()> {
+    let interface = match &join.group.interface {
         Some(Interface::Address(address)) => *address,
         _ => Ipv4Addr::UNSPECIFIED,
     };
-    socket.join_ssm_v4(&join.source.unwrap_or(Ipv4Addr::UNSPECIFIED), &join.group, &interface)
+    match (join.source, join.group.address) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => socket.join_ssm_v4(&source, &group, &interface),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
-/// The IPv6 groups to join.
-pub(super) fn joins_v6(options: &Options) -> Vec<JoinV6> {
-    options
-        .multicast_join
-        .iter()
-        .filter_map(|group| match group.address {
-            IpAddr::V6(address) => Some(JoinV6 { group: address, interface: group.interface.clone() }),
-            IpAddr::V4(_) => None,
-        })
-        .collect()
+/// `MCAST_JOIN_SOURCE_GROUP`, which takes an interface by its number.
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+pub(super) fn join_of_one(socket: &Raw, join: &JoinOfOne) -> io::Result<()> {
+    let index = index_of(join.group.interface.as_ref())?;
+    crate::connection::sys::join_source_group(socket, index, join.group.address, join.source)
 }
 
-pub(super) fn join_v6(socket: &Raw, join: &JoinV6) -> io::Result<()> {
-    // 0 lets the system choose.
-    let index = join.interface.as_ref().map_or(Ok(0), Interface::index)?;
-    socket.join_multicast_v6(&join.group, index)
+/// An interface's number, or 0, which lets the system choose.
+fn index_of(interface: Option<&Interface>) -> io::Result<u32> {
+    interface.map_or(Ok(0), Interface::index)
 }
 
 pub(super) fn set_multicast_interface_v4(socket: &Raw, interface: &Interface) -> io::Result<()> {

@@ -13,7 +13,7 @@ mod values;
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -282,9 +282,11 @@ pub struct Options {
 
     /// Only take a joined group's datagrams from this address
     ///
-    /// For the IPv4 groups of --multicast-join (RFC 3376). IP_ADD_SOURCE_MEMBERSHIP, ip(7).
+    /// Of the same family as the groups of --multicast-join (RFC 3376, RFC 3810). IP_ADD_SOURCE_MEMBERSHIP, ip(7); for IPv6
+    /// groups, and where the interface is named otherwise than by its address, MCAST_JOIN_SOURCE_GROUP (RFC 3678), which
+    /// Windows lacks here.
     #[arg(long, hide_short_help = true, value_name = "ADDRESS", requires = "multicast_join", value_hint = ValueHint::Other)]
-    pub multicast_source: Option<Ipv4Addr>,
+    pub multicast_source: Option<IpAddr>,
 
     /// Hops that a multicast datagram may take [default: 1]
     ///

@@ -5,18 +5,23 @@
 //! applied. Trade-off: what the system calls by two names for IPv4 and IPv6 is two rows, so that a trace shows what was
 //! really set.
 
+use std::io;
+
 use socket2::Socket as Raw;
 
 use super::Phase;
 use super::calls::{self, Keepalive};
-use super::row::{Accepted, Reach, Row, read};
-use super::values::{Linger, Seconds, Tos};
-use crate::connection::Transport;
+use super::row::{Accepted, Call, Here, Reach, Row, read};
+use super::values::{JoinOfOne, Linger, Seconds, Tos};
+use crate::connection::{Result, Transport};
 
 /// A function of only some systems. The others get the reason instead.
 macro_rules! only {
     (linux, $name:literal, $function:expr) => {
         only!([target_os = "linux"], $name, $function)
+    };
+    (numbered, $name:literal, $function:expr) => {
+        only!([any(target_os = "linux", target_os = "macos", target_os = "freebsd")], $name, $function)
     };
     (unix, $name:literal, $function:expr) => {
         only!([unix], $name, $function)
@@ -51,6 +56,18 @@ const IP: Row =
 const TCP: Row = Row { transports: &[Transport::Tcp], otherwise: "only tcp sockets have it", ..ANY };
 
 const UDP: Row = Row { transports: &[Transport::Udp], otherwise: "only udp sockets have it", ..ANY };
+
+/// Joins the groups that suit for one sender.
+fn join_of_one(
+    call: &Call,
+    suits: fn(&JoinOfOne) -> bool,
+    join: Here<fn(&Raw, &JoinOfOne) -> io::Result<()>>,
+) -> Result<()> {
+    let (mixed, joins): (Vec<_>, Vec<_>) =
+        calls::joins_of_one(call.options, suits).into_iter().partition(JoinOfOne::is_mixed);
+    call.each(&mixed, Err("--multicast-source must be an address of the group's family"))?;
+    call.each(&joins, join)
+}
 
 /// In the order in which they are set: the keepalive switch after the times that turn it on, the priority after the
 /// type of service that changes it.
@@ -469,12 +486,19 @@ pub(super) const ROWS: &[Row] = &[
         reach: Reach::V6,
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
+        set: |call| call.each(&calls::joins_v6(call.options), Ok(calls::join_v6)),
+        get: Err("a membership cannot be read back"),
+        ..UDP
+    },
+    Row {
+        flag: "multicast-join",
+        constant: "IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP",
+        reach: Reach::V6,
+        phases: &[Phase::BeforeListen, Phase::Connected],
+        accepted: Accepted::Untouched,
         set: |call| {
-            let joins = calls::joins_v6(call.options);
-            match call.options.multicast_source {
-                None => call.each(&joins, Ok(calls::join_v6)),
-                Some(_) => call.each(&joins, Err("--multicast-source is for IPv4 groups only")),
-            }
+            let is_meant = |join: &JoinOfOne| join.group.address.is_ipv6();
+            join_of_one(call, is_meant, only!(numbered, "MCAST_JOIN_SOURCE_GROUP", calls::join_of_one))
         },
         get: Err("a membership cannot be read back"),
         ..UDP
@@ -485,7 +509,7 @@ pub(super) const ROWS: &[Row] = &[
         reach: Reach::V4Traffic,
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
-        set: |call| call.each(&calls::joins_v4_of_all(call.options), Ok(calls::join_v4)),
+        set: |call| call.each(&calls::joins_v4(call.options), Ok(calls::join_v4)),
         get: Err("a membership cannot be read back"),
         ..UDP
     },
@@ -495,11 +519,22 @@ pub(super) const ROWS: &[Row] = &[
         reach: Reach::V4Traffic,
         phases: &[Phase::BeforeListen, Phase::Connected],
         accepted: Accepted::Untouched,
+        set: |call| join_of_one(call, JoinOfOne::is_by_address, Ok(calls::join_of_one_by_address)),
+        get: Err("a membership cannot be read back"),
+        ..UDP
+    },
+    Row {
+        flag: "multicast-join",
+        constant: "IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP",
+        reach: Reach::V4Traffic,
+        phases: &[Phase::BeforeListen, Phase::Connected],
+        accepted: Accepted::Untouched,
         set: |call| {
-            call.each(&calls::joins_v4_of_one(call.options, true), Ok(calls::join_v4_of_one))?;
-            call.each(
-                &calls::joins_v4_of_one(call.options, false),
-                Err("a group of one sender takes its interface by address, such as 232.1.2.3@192.0.2.1"),
+            let is_meant = |join: &JoinOfOne| join.group.address.is_ipv4() && !join.is_by_address();
+            join_of_one(
+                call,
+                is_meant,
+                only!(numbered, "MCAST_JOIN_SOURCE_GROUP: name the interface by its address", calls::join_of_one),
             )
         },
         get: Err("a membership cannot be read back"),

@@ -232,11 +232,12 @@ fn an_unknown_interface_is_one_clear_line() {
 }
 
 #[test]
-fn a_group_of_one_sender_needs_what_the_call_can_take() {
-    for (join, end) in [("239.1.1.1@1", "such as 232.1.2.3@192.0.2.1"), ("ff15::1", "is for IPv4 groups only")] {
-        let arguments = [&format!("--multicast-join={join}"), "--multicast-source=127.0.0.1"];
+fn a_group_of_one_sender_is_of_the_senders_family() {
+    for (join, source) in [("ff15::1", "127.0.0.1"), ("239.1.1.1", "::1"), ("239.1.1.1@1", "::1")] {
+        let arguments = [&format!("--multicast-join={join}"), &format!("--multicast-source={source}")];
         let family = if join.contains(':') { Family::V6 } else { Family::V4 };
-        let error = refusal(&arguments, family, Transport::Udp).unwrap();
+        let error = refusal(&arguments.map(String::as_str), family, Transport::Udp).unwrap();
+        let end = "--multicast-source must be an address of the group's family";
         assert!(error.to_string().ends_with(end) && error.kind() == Kind::Unsupported, "{error}");
     }
     assert!(parse(&["--multicast-source=127.0.0.1"]).is_err(), "there is no group");

@@ -323,32 +323,21 @@ pub(super) fn parse_group(text: &str) -> Result<Group, String> {
     Ok(Group { address, interface })
 }
 
-/// A group of IPv4 to join, of one source only if there is one (RFC 3376).
+/// A group of IPv4 to join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JoinV4 {
     pub(super) group: Ipv4Addr,
     pub(super) interface: Option<Interface>,
-    pub(super) source: Option<Ipv4Addr>,
-}
-
-impl JoinV4 {
-    fn group(&self) -> Group {
-        Group { address: IpAddr::V4(self.group), interface: self.interface.clone() }
-    }
 }
 
 impl Value for JoinV4 {
     fn shown(&self) -> String {
-        match self.source {
-            Some(source) => format!("{} from {source}", self.group()),
-            None => self.group().to_string(),
-        }
+        Group { address: IpAddr::V4(self.group), interface: self.interface.clone() }.to_string()
     }
 
     fn traced(&self) -> String {
         let interface = self.interface.as_ref().map_or("0.0.0.0".to_owned(), ToString::to_string);
-        let source = self.source.map_or(String::new(), |source| format!(", imr_sourceaddr={source}"));
-        format!("{{imr_multiaddr={}, imr_interface={interface}{source}}}", self.group)
+        format!("{{imr_multiaddr={}, imr_interface={interface}}}", self.group)
     }
 }
 
@@ -367,6 +356,41 @@ impl Value for JoinV6 {
     fn traced(&self) -> String {
         let interface = self.interface.as_ref().map_or("0".to_owned(), ToString::to_string);
         format!("{{ipv6mr_multiaddr={}, ipv6mr_interface={interface}}}", self.group)
+    }
+}
+
+/// A group to join for the datagrams of one sender only (RFC 3376, RFC 3810).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JoinOfOne {
+    pub(super) group: Group,
+    pub(super) source: IpAddr,
+}
+
+impl JoinOfOne {
+    /// Whether no sender of that address can send to that group.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.group.address.is_ipv6() != self.source.is_ipv6()
+    }
+
+    /// Whether every system's call for groups of IPv4 takes it: that knows no interface but by its address.
+    pub(super) fn is_by_address(&self) -> bool {
+        self.group.address.is_ipv4() && matches!(self.group.interface, None | Some(Interface::Address(_)))
+    }
+}
+
+impl Value for JoinOfOne {
+    fn shown(&self) -> String {
+        format!("{} from {}", self.group, self.source)
+    }
+
+    fn traced(&self) -> String {
+        let Group { address, interface } = &self.group;
+        let interface = |none: &str| interface.as_ref().map_or(none.to_owned(), ToString::to_string);
+        if self.is_by_address() {
+            let interface = interface("0.0.0.0");
+            return format!("{{imr_multiaddr={address}, imr_interface={interface}, imr_sourceaddr={}}}", self.source);
+        }
+        format!("{{gsr_interface={}, gsr_group={address}, gsr_source={}}}", interface("0"), self.source)
     }
 }
 
@@ -450,7 +474,7 @@ mod tests {
         assert_eq!(Linger(Some(Whole(0))).traced(), "{l_onoff=1, l_linger=0}");
         assert_eq!(Linger(None).traced(), "{l_onoff=0, l_linger=0}");
         assert_eq!("cubic".to_owned().traced(), "\"cubic\"");
-        let join = JoinV4 { group: Ipv4Addr::new(239, 1, 2, 3), interface: None, source: None };
+        let join = JoinV4 { group: Ipv4Addr::new(239, 1, 2, 3), interface: None };
         assert_eq!(join.traced(), "{imr_multiaddr=239.1.2.3, imr_interface=0.0.0.0}");
     }
 

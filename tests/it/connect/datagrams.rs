@@ -311,11 +311,26 @@ fn a_group_is_asked_and_everybody_may_answer() {
             "-u 239.1.2.3 9000",
             None,
         ),
+        (
+            "-u --multicast-join 239.1.2.3@d0 --multicast-source 192.0.2.1 0.0.0.0:9000",
+            "-u 239.1.2.3 9000",
+            Some("192.0.2.1:9000"),
+        ),
         ("-u --multicast-join 239.1.2.3@d0 0.0.0.0:9000", "-u --multicast-loop=off 239.1.2.3 9000", None),
         (
             "-u --multicast-join ff15::9@d0 [::]:9000",
             "-u --multicast-interface d0 ff15::9 9000",
             Some("[2001:db8::1]:9000"),
+        ),
+        (
+            "-u --multicast-join ff15::9@d0 --multicast-source 2001:db8::1 [::]:9000",
+            "-u -s 2001:db8::1 --multicast-interface d0 ff15::9 9000",
+            Some("[2001:db8::1]:9000"),
+        ),
+        (
+            "-u --multicast-join ff15::9@d0 --multicast-source 2001:db8::9 [::]:9000",
+            "-u -s 2001:db8::1 --multicast-interface d0 ff15::9 9000",
+            None,
         ),
         ("-u 0.0.0.0:9000", "-u -b 192.0.2.255 9000", Some("192.0.2.1:9000")),
         ("-u 0.0.0.0:9000", "-u --broadcast 255.255.255.255 9000", Some("192.0.2.1:9000")),

@@ -268,10 +268,14 @@ fn a_joined_group_is_heard_and_another_is_not() {
 #[test]
 fn a_group_of_one_sender_is_heard_from_that_sender_only() {
     let group = Ipv4Addr::new(232, 255, 71, 3);
-    let join = format!("--multicast-join={group}@127.0.0.1");
     let address = Address::from_socket2(&SockAddr::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
-    assert!(hears(&hearer(&[&join, "--multicast-source=127.0.0.1"], &address), group, Ipv4Addr::LOCALHOST, "lo"));
-    assert!(!hears(&hearer(&[&join, "--multicast-source=127.0.0.9"], &address), group, Ipv4Addr::LOCALHOST, "lo"));
+    for interface in ["127.0.0.1", "lo", "1"] {
+        let join = format!("--multicast-join={group}@{interface}");
+        for (source, is_heard) in [("127.0.0.1", true), ("127.0.0.9", false)] {
+            let hearer = hearer(&[&join, &format!("--multicast-source={source}")], &address);
+            assert_eq!(hears(&hearer, group, Ipv4Addr::LOCALHOST, "lo"), is_heard, "{join} from {source}");
+        }
+    }
 }
 
 #[test]
