@@ -75,6 +75,12 @@ fn translation(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
             foreign::flag(arguments, flag, |line| Cli::try_parse_from(line).is_ok())
         }
         (ErrorKind::TooManyValues, _) => foreign::value(arguments),
+        (ErrorKind::ValueValidation, Some(ContextValue::String(flag))) if flag.starts_with("--fault ") => {
+            match error.get(ContextKind::InvalidValue) {
+                Some(ContextValue::String(rule)) => foreign::rule(arguments, rule),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 
-use super::places::proxy;
+use super::places::dump_value;
 use crate::units::parse_duration;
 
 /// Flags of others, by the commands that do not have them.
@@ -19,6 +19,8 @@ struct Row {
 
 const ALL: &[&str] = &["serve", "connect", "probe"];
 const CLIENTS: &[&str] = &["connect", "probe"];
+const SERVER: &[&str] = &["serve"];
+const PROBE: &[&str] = &["probe"];
 
 const fn row(typed: &'static [&'static str], commands: &'static [&'static str], means: &'static str) -> Row {
     Row { typed, commands, means }
@@ -31,7 +33,8 @@ const TABLE: &[Row] = &[
     row(&["-D"], ALL, "what SO_DEBUG would leave in the kernel's log, --trace prints"),
     row(&["-g"], ALL, "no router obeys source routes any more"),
     row(&["-G"], &["connect"], "the time for connecting is -w"),
-    row(&["-G"], &["probe"], "the time for an attempt is -w"),
+    row(&["-G", "-W", "--idle-timeout"], PROBE, "the time for an attempt is -w"),
+    row(&["-G", "--wait"], SERVER, "how long a client may take to come is -w"),
     row(&["-I"], ALL, "the size of the receive buffer is --receive-buffer"),
     row(&["-O"], ALL, "the size of the send buffer is --send-buffer"),
     row(&["-M"], ALL, "the time to live is --ttl"),
@@ -53,30 +56,47 @@ const TABLE: &[Row] = &[
         "the user is in --proxy http://USER@HOST:PORT, the password in --proxy-auth-file",
     ),
     row(&["--proxy-dns"], CLIENTS, "the proxy looks names up with --proxy socks5h://HOST:PORT"),
-    row(&["-x"], &["probe"], "the way through a proxy is --proxy socks5h://HOST:PORT"),
+    row(
+        &["-X", "-P", "--proxy", "--proxy-type", "--proxy-auth", "--proxy-dns"],
+        SERVER,
+        "it is no proxy: what comes is passed on to one place with --mode forward=HOST:PORT",
+    ),
+    row(&["-x"], PROBE, "the way through a proxy is --proxy socks5h://HOST:PORT"),
+    row(&["-r"], SERVER, "the system chooses the port with -p 0"),
     row(&["-r"], &["connect"], "several ports are for `sockkit probe HOST PORTS`"),
-    row(&["-r"], &["probe"], "ports are probed in the order in which they are typed, as --parallel says"),
-    row(&["-z"], &["serve"], "whether a port is open says `sockkit probe HOST:PORT`"),
-    row(&["-e", "--exec", "--sh-exec"], &["probe"], "a program talks to a peer with `sockkit connect --exec PROGRAM`"),
+    row(&["-r"], PROBE, "ports are probed in the order in which they are typed, as --parallel says"),
+    row(&["-N"], SERVER, "with --stdio our half is closed at stdin's end"),
+    row(
+        &["-C", "-d", "-k", "-N", "-q", "--crlf", "--recv-only", "--send-only", "--no-shutdown", "--keep-open"],
+        PROBE,
+        "stdin is joined to a peer by `sockkit connect`",
+    ),
+    row(&["-F"], PROBE, "what is connected is passed on to a program by `sockkit connect -e PROGRAM`"),
+    row(&["-z"], SERVER, "whether a port is open says `sockkit probe HOST:PORT`"),
+    row(&["-e", "--exec", "--sh-exec"], PROBE, "a program talks to a peer with `sockkit connect --exec PROGRAM`"),
     row(&["--lua-exec"], &["connect"], "there is no Lua here: any program can talk to the peer with --exec"),
     row(&["--lua-exec"], &["serve", "probe"], "there is no Lua here"),
-    row(&["-L"], &["serve"], "it goes on by itself; to serve one connection is --once"),
-    row(&["--broker"], &["serve"], "peers are joined to each other with --mode broker"),
-    row(&["--chat"], &["serve"], "peers talk to each other with --mode chat"),
+    row(&["-L"], SERVER, "it goes on by itself; to serve one connection is --once"),
+    row(&["--broker"], SERVER, "peers are joined to each other with --mode broker"),
+    row(&["--chat"], SERVER, "peers talk to each other with --mode chat"),
     row(&["--broker", "--chat"], CLIENTS, "peers are joined to each other by `sockkit serve --mode broker`, or chat"),
     row(&["--delay"], &["serve", "connect"], "the pause between lines is -i"),
+    row(&["--delay"], PROBE, "the pause between attempts is -i"),
     row(&["--nodns", "--dont-resolve"], ALL, "names are not looked up with -n"),
     row(&["--unixsock"], ALL, "a unix socket is -U"),
     row(&["--hex-dump"], &["serve", "connect"], "the dump is -x, on stderr"),
     row(&["--output"], &["serve", "connect"], "the file that gets what a peer sends as well is -o"),
+    row(&["--output", "--append-output"], PROBE, "what a peer sends is kept by `sockkit connect -o FILE`"),
+    row(&["--hex-dump"], PROBE, "what goes each way is shown by `sockkit connect -x`"),
     row(&["--append-output"], &["serve", "connect"], "-o replaces its FILE; the shell's `>> FILE` does not"),
-    row(&["--source-port", "--local-port"], &["serve"], "the port to listen on is -p"),
+    row(&["--source-port", "--local-port"], SERVER, "the port to listen on is -p"),
     row(&["--local-port"], CLIENTS, "the port to connect from is --source-port"),
-    row(&["--source"], &["serve"], "the address to listen on is -s"),
-    row(&["--allowfile"], &["serve"], "the file of those who may come in is --allow-file"),
-    row(&["--denyfile"], &["serve"], "the file of those who may not come in is --deny-file"),
+    row(&["--source"], SERVER, "the address to listen on is -s"),
+    row(&["--allowfile"], SERVER, "the file of those who may come in is --allow-file"),
+    row(&["--denyfile"], SERVER, "the file of those who may not come in is --deny-file"),
     row(&["--allow", "--allowfile"], CLIENTS, "who may come in says `sockkit serve --allow NETWORK`"),
     row(&["--deny", "--denyfile"], CLIENTS, "who may not come in says `sockkit serve --deny NETWORK`"),
+    row(&["--max-conns"], CLIENTS, "how many may come says `sockkit serve --max-conns N`"),
     row(&["--sctp", "--vsock"], ALL, "the transports are TCP, UDP with -u, and unix sockets with -U"),
     row(&["-Z"], ALL, "neither DCCP nor TLS is spoken here"),
     row(&["-R", "-K", "-H", "--ssl"], ALL, "TLS is spoken by `openssl s_client` and `openssl s_server`"),
@@ -126,22 +146,30 @@ fn serving(words: &[OsString], flag: &str) -> Option<Vec<OsString>> {
 /// What to say where a word too many was typed, because a flag has a value elsewhere and none here.
 pub fn value(arguments: &[OsString]) -> Option<String> {
     let words: Vec<&str> = arguments.iter().map_while(|word| word.to_str()).collect();
-    if words.get(1) != Some(&"connect") {
-        return None;
+    let command = *words.get(1).filter(|command| ["serve", "connect"].contains(command))?;
+    if let Some(value) = after(&words, 'x') {
+        return Some(dump_value(value, command));
     }
-    let after = |letter: char| {
-        let is_it = |word: &&&str| word.starts_with('-') && !word.starts_with("--") && word.ends_with(letter);
-        words.windows(2).find(|pair| is_it(&&pair[0])).map(|pair| pair[1])
-    };
-    if let Some(value) = after('x') {
-        return Some(
-            proxy(value).unwrap_or_else(|| {
-                format!("-x has no value, and {value:?} is a word too many: the dump goes to stderr")
-            }),
-        );
-    }
-    let value = after('d').filter(|value| parse_duration(value).is_ok())?;
+    let value = after(&words, 'd').filter(|value| parse_duration(value).is_ok())?;
     Some(format!("-d has no value, and {value:?} is a word too many: the pause between lines is -i {value}"))
+}
+
+/// What to say where a fault rule is none, if it is a place: netcat's -F has no value.
+pub fn rule(arguments: &[OsString], rule: &str) -> Option<String> {
+    let words: Vec<&str> = arguments.iter().map_while(|word| word.to_str()).collect();
+    let follows = after(&words, 'F') == Some(rule) && words.get(1) == Some(&"connect");
+    let next = words.iter().skip_while(|word| **word != rule).nth(1);
+    let is_host = next.is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_place = is_host || rule.parse::<u16>().is_ok() || rule.contains([':', '/']);
+    (follows && is_place).then(|| {
+        format!("-F makes a fault, and {rule:?} is none; nc's -F, which hands the connection on, is -e PROGRAM")
+    })
+}
+
+/// The word after a flag that is a letter, alone or the last of several.
+fn after<'a>(words: &[&'a str], letter: char) -> Option<&'a str> {
+    let is_it = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with(letter);
+    words.windows(2).find(|pair| is_it(pair[0])).map(|pair| pair[1])
 }
 
 #[cfg(test)]
@@ -223,6 +251,13 @@ mod tests {
             ("sockkit serve --source-port 80", Some("serve has no --source-port: the port to listen on is -p")),
             ("sockkit connect -x proxy:3128 h 80", Some("-x is a hex dump: the way through proxy:3128 is --proxy ")),
             ("sockkit connect -vx out.hex h 80", Some("-x has no value, and \"out.hex\" is a word too many: ")),
+            ("sockkit serve -vx out.hex h 80", Some("-x has no value, and \"out.hex\" is a word too many: ")),
+            ("sockkit serve -lX 5 9000", Some("serve has no -X: it is no proxy: ")),
+            ("sockkit connect -NF h 80", Some("-F makes a fault, and \"h\" is none; nc's -F, which ")),
+            ("sockkit connect -F h:80", Some("-F makes a fault, and \"h:80\" is none; ")),
+            ("sockkit connect -F rset h 80", None),
+            ("sockkit connect -F dealy=5ms 80", None),
+            ("sockkit serve -F 9000", None),
             ("sockkit connect -d 2 h 80", Some("-d has no value, and \"2\" is a word too many: the pause between")),
             ("sockkit connect -d h 80 81", None),
             ("sockkit connect h 80 81", None),

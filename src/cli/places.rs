@@ -40,23 +40,29 @@ pub fn check(words: &[String], client: &str) -> Result<(), UsageError> {
 }
 
 /// Refuses two words that netcat would not have taken for one place: what -x is there, and several ports.
-pub fn check_pair(words: &[String], has_hex: bool) -> Result<(), UsageError> {
+pub fn check_pair(words: &[String], has_hex: bool, command: &str) -> Result<(), UsageError> {
     let [first, second] = words else { return Ok(()) };
-    if let Some(told) = proxy(first).filter(|_| has_hex) {
-        return Err(UsageError(told));
+    if has_hex && (is_whole(first) || is_whole(second)) {
+        return Err(UsageError(dump_value(first, command)));
     }
     let is_port = |text: &str| text.parse::<u16>().is_ok();
-    if second.split_once('-').is_some_and(|(low, high)| is_port(low) && is_port(high)) {
+    if command == "connect" && second.split_once('-').is_some_and(|(low, high)| is_port(low) && is_port(high)) {
         return Err(UsageError(format!("{second} is a range of ports: that is `sockkit probe {first} {second}`")));
     }
     Ok(())
 }
 
-/// netcat's -x has a proxy: what to say where the first word after it is a place.
-pub fn proxy(word: &str) -> Option<String> {
-    let is_place = matches!(Endpoint::parse(&[word], Role::Connect, false), Ok(Endpoint::Inet { .. }));
-    (is_place && word.contains(':'))
-        .then(|| format!("-x is a hex dump: the way through {word} is --proxy socks5h://{word}"))
+/// Whether a word is a host and a port.
+fn is_whole(word: &str) -> bool {
+    word.contains(':') && matches!(Endpoint::parse(&[word], Role::Connect, false), Ok(Endpoint::Inet { .. }))
+}
+
+/// What to say where -x has a value: netcat's has a proxy, and ncat's a file.
+pub fn dump_value(value: &str, command: &str) -> String {
+    if is_whole(value) && command == "connect" {
+        return format!("-x is a hex dump: the way through {value} is --proxy socks5h://{value}");
+    }
+    format!("-x has no value, and {value:?} is a word too many: the dump goes to stderr")
 }
 
 /// How socat's address is written here; nothing where it may be a place of ours.

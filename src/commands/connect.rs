@@ -223,7 +223,7 @@ struct Plan {
 impl Plan {
     fn from_args(args: &Args) -> Result<Plan> {
         places::check(&args.endpoint, "connect")?;
-        places::check_pair(&args.endpoint, args.passing.hex)?;
+        places::check_pair(&args.endpoint, args.passing.hex, "connect")?;
         let endpoint = Endpoint::parse(&args.endpoint, Role::Connect, args.transport.unix).map_err(UsageError)?;
         let transport = args.seqpacket.to(args.transport.to(&endpoint))?;
         let mut options = args.options.clone();

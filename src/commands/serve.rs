@@ -374,6 +374,7 @@ fn stdio(args: &Args, transport: Transport) -> Result<Stdio, UsageError> {
 /// The endpoint out of netcat's several ways to say it.
 fn endpoint(args: &Args) -> Result<Endpoint, UsageError> {
     places::check(&args.endpoint, "connect")?;
+    places::check_pair(&args.endpoint, args.passing.hex, "serve")?;
     let is_unix = args.transport.unix;
     let typed = args.endpoint.join(" ");
     let mut words = args.endpoint.clone();

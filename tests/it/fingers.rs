@@ -23,6 +23,18 @@ fn a_foreign_flag_gets_one_line_that_says_what_it_is_here() {
             "connect -x proxy:1080 host:80",
             "-x is a hex dump: the way through proxy:1080 is --proxy socks5h://proxy:1080",
         ),
+        ("connect -x out.hex host:80", "-x has no value, and \"out.hex\" is a word too many: the dump goes to stderr"),
+        (
+            "connect -F host 80",
+            "-F makes a fault, and \"host\" is none; nc's -F, which hands the connection on, is -e PROGRAM",
+        ),
+        (
+            "serve -X 5 -x proxy:1080 9000",
+            "serve has no -X: it is no proxy: what comes is passed on to one place with --mode forward=HOST:PORT",
+        ),
+        ("serve -x proxy:1080 9000", "-x has no value, and \"proxy:1080\" is a word too many: the dump goes to stderr"),
+        ("serve -lN 9000", "serve has no -N: with --stdio our half is closed at stdin's end"),
+        ("probe -zN host 80", "probe has no -N: stdin is joined to a peer by `sockkit connect`"),
         ("connect -G 3 host 80", "connect has no -G: the time for connecting is -w"),
         ("connect --nodns host 80", "connect has no --nodns: names are not looked up with -n"),
         ("serve --ssl 80", "serve has no --ssl: TLS is spoken by `openssl s_client` and `openssl s_server`"),
