@@ -9,6 +9,9 @@
 //! |---|---|
 //! | it ends | what it left running in its group may finish within the grace, then is ended |
 //! | somebody ends it | SIGTERM to the group, and SIGKILL after the grace |
+//! | this process is killed | SIGKILL to the program, on Linux |
+
+mod starter;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -102,7 +105,7 @@ impl Program {
             };
         }
         process::keep_apart(&mut command);
-        command.spawn().map_err(|failure| self.not_run(failure))
+        starter::start(command).map_err(|failure| self.not_run(failure))
     }
 
     fn not_run(&self, failure: io::Error) -> NotRun {

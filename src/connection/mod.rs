@@ -69,6 +69,8 @@ pub use resolve::{Query, Resolved, resolve};
 pub use socket::Socket;
 pub use stream::Conn;
 pub use sys::TcpInfo;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use sys::end_with_starter;
 pub use watch::Waker;
 
 /// The protocol that `-u` and `-U` choose.

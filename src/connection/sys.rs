@@ -63,6 +63,24 @@ pub(super) fn forget_variables(names: &[&str]) {
     }
 }
 
+/// Has what a command starts end by SIGKILL as soon as the thread that starts it is no more (`PR_SET_PDEATHSIG`, prctl(2)). What
+/// it starts in turn is not reached, and a set-user-ID program is left alone.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn end_with_starter(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let starter = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // If it was gone before that, nothing would be sent any more.
+        let is_there = rustix::process::getppid() == Some(starter);
+        if is_there { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    };
+    // SAFETY: `ask` runs between fork(2) and execve(2), where another thread may have left a lock taken or the heap half
+    // changed: only what is async-signal-safe may be done (signal-safety(7)). It makes two system calls and compares numbers;
+    // it takes no lock, and allocates nothing, because an error is a number too.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// getsockopt(2) of an `int`.
 #[cfg(unix)]
 pub(super) fn get_int(socket: &socket2::Socket, level: i32, name: i32) -> io::Result<i32> {

@@ -119,6 +119,26 @@ fn no_child_outlives_the_server() {
     }
 }
 
+/// Not even one that has no time to see to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_program_outlives_a_server_that_is_killed() {
+    for words in [&[][..], &["-W", "1h"]] {
+        let script = ["-c", "trap '' TERM HUP; echo $$; exec sleep 1000"];
+        let server = serve(&[words, &script[..]].concat());
+        let peers: Vec<Socket> = (0..4).map(|_| dial(&server.v4())).collect();
+        let programs: Vec<Pid> = peers.iter().map(group_of).collect();
+        let is_there = |program: &Pid| {
+            // Of what has ended and nobody has asked for, nothing is left but the number.
+            let words = std::fs::read(format!("/proc/{}/cmdline", program.as_raw_pid()));
+            words.is_ok_and(|words| !words.is_empty())
+        };
+        assert!(programs.iter().all(is_there), "{words:?}");
+        assert_eq!(server.end(Signal::Kill).code, 128 + 9);
+        until("the programs are gone", || !programs.iter().any(is_there));
+    }
+}
+
 #[test]
 fn what_a_program_cannot_do_is_refused() {
     let both = "says who talks to a peer, and that is the program: leave out one of them";
