@@ -25,7 +25,7 @@
 //! | `interface` | the network interface that an address is reached through |
 //! | `trace`    | every call as it happens |
 //! | `error`, `errno` | what failed: operation, target, time, errno |
-//! | `sys`      | the only `unsafe`: system calls that have no safe wrapper |
+//! | `sys`      | the only `unsafe`: system calls that have no safe wrapper, and a library linked by hand |
 //!
 //! It must not know a command, an exit status or a terminal.
 

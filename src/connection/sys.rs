@@ -1,4 +1,5 @@
-//! System calls that have no safe wrapper. The only `unsafe` of the program, each use with the reason that it holds.
+//! System calls that have no safe wrapper, and what of the system is linked by hand. The only `unsafe` of the program, each use
+//! with the reason that it holds.
 //!
 //! Owns raw integers and kernel structures. Must not know what they are for: callers name, time and trace them.
 //! Trade-off: `tcp_info` is declared here, field by field from the kernel's own header, because the C libraries lag
@@ -12,6 +13,13 @@ use serde::Serialize;
 
 #[cfg(unix)]
 use super::ready::Watched;
+
+// What unwinds a stack for a panic's backtrace is a part of the program, not a shared library that every start has to find,
+// link and search for every name: that is a seventh of what one port costs (`benches/probe.py`). Both come with gcc. The
+// declaration is unsafe by its form only, as it declares nothing.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+unsafe extern "C" {}
 
 /// The descriptor's number; on Windows the handle's.
 pub(super) fn id(socket: &socket2::Socket) -> i64 {
