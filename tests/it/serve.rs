@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 #[cfg(unix)]
 use {crate::harness::Signal, regex::Regex, std::sync::LazyLock};
 
-use crate::harness::{Owned, Run, SOCKKIT, Server, dial, exchange, mask, read_to_end, until};
+use crate::harness::{Owned, Run, SOCKKIT, Server, dial, exchange, mask, read_to_end, until, until_unread};
 
 /// The listening lines are what scripts wait for: their form is frozen.
 #[test]
@@ -258,12 +258,13 @@ fn stops_listening(address: &str) {
 #[test]
 fn a_closed_stdout_ends_it_quietly() {
     let mut command = Command::new(SOCKKIT);
-    command.args(["serve", "-p", "0", "-4"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let stdout = writer.try_clone().unwrap();
+    command.args(["serve", "-p", "0", "-4"]).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
     let mut server = Owned(command.spawn().unwrap());
-    let mut stdout = BufReader::new(server.0.stdout.take().unwrap());
     let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    drop(stdout);
+    BufReader::new(reader).read_line(&mut line).unwrap();
+    until_unread(&writer);
     let address = line.split(' ').nth(2).expect("an address");
     // That somebody has come is the first thing that cannot be told.
     let peer = dial(address);

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use crate::harness::{Finished, Run, SOCKKIT, Server, code_of};
+use crate::harness::{Finished, Run, SOCKKIT, Server, code_of, unread_pipe};
 
 /// Echoes one connection to its end, without sockkit.
 fn echo_once() -> (String, JoinHandle<()>) {
@@ -123,9 +123,7 @@ fn a_trace_file_that_cannot_be_opened_is_said_before_anything_is_done() {
 
 #[test]
 fn a_reader_of_the_trace_that_leaves_changes_nothing() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
     let mut command = Command::new(SOCKKIT);
-    let status = command.args(["probe", "--trace", "127.0.0.1:1"]).stdout(Stdio::null()).stderr(writer).status();
+    let status = command.args(["probe", "--trace", "127.0.0.1:1"]).stdout(Stdio::null()).stderr(unread_pipe()).status();
     assert_eq!(code_of(status.unwrap()), 111);
 }

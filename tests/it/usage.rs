@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::harness::{Finished, REFUSED, Run, Server};
+use crate::harness::{Finished, REFUSED, Run, Server, unread_pipe};
 #[cfg(unix)]
 use {
     crate::harness::{Owned, SOCKKIT},
@@ -329,9 +329,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     for words in
         ["serve -p 0", &connect, &bench, "--help", "-h", "--version", "connect --help", "completions bash", "man"]
     {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        run(words).stdin("hello").stdout_to(writer).check();
+        run(words).stdin("hello").stdout_to(unread_pipe()).check();
     }
 }
 

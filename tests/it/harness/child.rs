@@ -4,12 +4,15 @@
 //! run. Trade-off: a watchdog's thread for each wait, because std cannot wait for a child with a deadline, and a sleep
 //! between two looks would be a wait for a time.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeWriter, Read};
 #[cfg(not(unix))]
 use std::process::Stdio;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+
+#[cfg(target_os = "linux")]
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::DEADLINE;
 
@@ -19,6 +22,28 @@ pub fn unswayed(program: &str) -> Command {
     command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env_remove("CLICOLOR").env("LC_ALL", "C");
     command
 }
+
+/// The writing end of a pipe that nobody reads.
+pub fn unread_pipe() -> PipeWriter {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    until_unread(&writer);
+    writer
+}
+
+/// Waits until nobody reads what is written there. Dropping our reader is not enough: between its vfork(2) and its execve(2) a
+/// child of another test has it too, and what is written meanwhile is taken without a word. On a busy machine that is long.
+#[cfg(target_os = "linux")]
+pub fn until_unread(writer: &PipeWriter) {
+    let deadline = DEADLINE.try_into().expect("it is short enough");
+    // That nobody reads is told without being asked for.
+    let told = poll(&mut [PollFd::new(writer, PollFlags::empty())], Some(&deadline)).expect("a pipe can be waited for");
+    assert!(told > 0, "somebody reads it still");
+}
+
+/// Elsewhere a child is made by one call, and no other ever has its descriptors.
+#[cfg(not(target_os = "linux"))]
+pub fn until_unread(_writer: &PipeWriter) {}
 
 /// A child that does not outlive its test.
 pub struct Owned(pub Child);
