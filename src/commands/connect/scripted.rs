@@ -5,14 +5,14 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{ArgAction, ArgMatches, FromArgMatches, ValueHint};
 use serde::Serialize;
 
 use super::Args;
 use super::verdict::SCHEMA;
 use crate::cli::UsageError;
-use crate::connection::{Cause, Conn, Error, Kind, Op, Transport, errno};
+use crate::connection::{Cause, Conn, Error, Kind, Op, Transport};
 use crate::output::Output;
 use crate::relay::Ended;
 use crate::script::{Done, Report, Script, Unmet};
@@ -109,16 +109,18 @@ impl clap::Args for ScriptArgs {
 }
 
 /// The script of a command line, if there is one: it decides what is sent and what is heard.
-pub fn script_of(args: &Args, transport: Transport) -> Result<Option<Scripted>, UsageError> {
+pub fn script_of(args: &Args, transport: Transport) -> Result<Option<Scripted>> {
     let Some(scripted) = args.script.script()? else { return Ok(None) };
     let program = if args.program.is_any() { Some("-e or -c") } else { None };
     let no_stdin = args.joining.no_stdin.then_some("-d");
     let send_only = args.joining.send_only.then_some("--send-only");
     if let Some(flag) = program.or(no_stdin).or(send_only) {
-        return Err(UsageError(format!("a script decides what is sent and heard: leave {flag} out, or the script")));
+        return Err(
+            UsageError(format!("a script decides what is sent and heard: leave {flag} out, or the script")).into()
+        );
     }
     if scripted.script.sends_end() && !transport.is_stream() {
-        return Err(UsageError(format!("send-eof half-closes, and {transport} has no such thing")));
+        return Err(UsageError(format!("send-eof half-closes, and {transport} has no such thing")).into());
     }
     Ok(Some(scripted))
 }
@@ -138,10 +140,12 @@ impl ScriptArgs {
         !self.typed.is_empty()
     }
 
-    fn script(&self) -> Result<Option<Scripted>, UsageError> {
+    fn script(&self) -> Result<Option<Scripted>> {
         if self.typed.is_empty() {
             if self.interact {
-                return Err(UsageError("--interact follows a script, and there is none: --script FILE".to_owned()));
+                return Err(
+                    UsageError("--interact follows a script, and there is none: --script FILE".to_owned()).into()
+                );
             }
             return Ok(None);
         }
@@ -153,24 +157,26 @@ impl ScriptArgs {
             _ => (Vec::new(), self.typed.iter().collect()),
         };
         for (verb, value) in first.into_iter().chain(rest) {
-            add(&mut script, verb, value).map_err(UsageError)?;
+            add(&mut script, verb, value)?;
         }
         if self.interact && script.sends_end() {
-            return Err(UsageError("--interact has nothing to send after send-eof: leave one out".to_owned()));
+            return Err(UsageError("--interact has nothing to send after send-eof: leave one out".to_owned()).into());
         }
         Ok(Some(Scripted { script, interacts: self.interact }))
     }
 }
 
-fn add(script: &mut Script, verb: &str, value: &str) -> Result<(), String> {
+/// Adds what a flag says. Fails as a usage error, or because a file cannot be read.
+fn add(script: &mut Script, verb: &str, value: &str) -> Result<()> {
     if verb != "script" {
         let verb = verb.replace('_', "-");
-        return script.add("--", &verb, value).map_err(|why| format!("--{verb}: {why}"));
+        let added = script.add("--", &verb, value);
+        return Ok(added.map_err(|why| UsageError(format!("--{verb}: {why}")))?);
     }
-    let unreadable = |failure| format!("--script {value} cannot be read: {}", errno::words(&failure));
-    let bytes = fs::read(value).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("--script {value} is not text: it must be UTF-8"))?;
-    script.add_file(value, &text)
+    let bytes = fs::read(value).with_context(|| format!("read script \"{value}\""))?;
+    let is_no_text = |_| UsageError(format!("--script {value} is not text: it must be UTF-8"));
+    let text = String::from_utf8(bytes).map_err(is_no_text)?;
+    Ok(script.add_file(value, &text).map_err(UsageError)?)
 }
 
 /// A statement that was carried out, as a JSON line.
