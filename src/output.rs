@@ -1,12 +1,12 @@
 //! The only printer: text and JSON lines on stdout, diagnostics on stderr, colour, progress, and safety from what peers send.
 //!
 //! Owns every byte that reaches a terminal, and whether it may be coloured; `terminal` and `editor` have the line that a person
-//! types meanwhile. Must not know what is printed. Trade-off: it
-//! writes and flushes line by line, so that a reader sees each line when it happens; the one bulk stream of the program,
-//! `connect`'s, does not come through here.
+//! types meanwhile, and `progress` the bar. Must not know what is printed. Trade-off: it writes and flushes line by line, so
+//! that a reader sees each line when it happens; the one bulk stream of the program, `connect`'s, does not come through here.
 
 #[cfg(unix)]
 mod editor;
+mod progress;
 #[cfg(unix)]
 mod terminal;
 
@@ -15,11 +15,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::connection::trace;
@@ -77,9 +77,15 @@ impl Output {
             self.diagnose(format_args!("{text}"));
             return Ok(());
         }
-        let mut stdout = AutoStream::new(io::stdout(), self.choice(&io::stdout())).lock();
-        writeln!(stdout, "{text}")?;
-        stdout.flush()
+        let write = || {
+            let mut stdout = AutoStream::new(io::stdout(), self.choice(&io::stdout())).lock();
+            writeln!(stdout, "{text}")?;
+            stdout.flush()
+        };
+        match progress::shown() {
+            Some(bar) if self.is_read_by_a_person() => bar.suspend(write),
+            _ => write(),
+        }
     }
 
     /// A failure, always said, in one line, with its hint in a second.
@@ -145,37 +151,18 @@ impl Output {
         io::stdout().is_terminal()
     }
 
-    /// A bar on stderr that fills in `length`; none where no person is looking.
-    pub fn progress(&self, length: Duration) -> Option<ProgressBar> {
-        self.progress_of(length.as_millis() as u64)
-    }
-
     /// A bar on stderr that fills with so many steps; none where no person is looking.
     pub fn progress_of(&self, steps: u64) -> Option<ProgressBar> {
-        /// Often enough to look alive, seldom enough not to disturb what is measured.
-        const DRAWS_PER_SECOND: u8 = 4;
-        if self.json || self.verbosity == Verbosity::Quiet || !io::stderr().is_terminal() {
-            return None;
-        }
-        let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
-        let bar = ProgressBar::with_draw_target(Some(steps), target);
-        let style = ProgressStyle::with_template("{bar:24} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
-        Some(bar)
+        self.shows_progress().then(|| progress::of_steps(steps))
     }
 
-    /// The same for bytes that pass: with their rate, and when all of them are known, the time that is left.
+    /// The same for bytes that pass, of which there are so many if that is known.
     pub fn transfer(&self, length_bytes: Option<u64>) -> Option<ProgressBar> {
-        let bar = self.progress(Duration::ZERO)?;
-        let template = if let Some(length) = length_bytes {
-            bar.set_length(length);
-            "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
-        } else {
-            bar.unset_length();
-            "{binary_bytes}, {binary_bytes_per_sec}"
-        };
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Some(bar)
+        self.shows_progress().then(|| progress::of_bytes(length_bytes))
+    }
+
+    fn shows_progress(&self) -> bool {
+        !self.json && self.verbosity > Verbosity::Quiet && io::stderr().is_terminal()
     }
 
     /// Starts `--trace`.
@@ -189,12 +176,17 @@ impl Output {
     }
 }
 
-/// Writes whole lines to stderr, around a line that is being typed on the same terminal.
+/// Writes whole lines to stderr, around a bar or a line that is being typed on the same terminal.
 fn write_diagnostics(write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    #[cfg(unix)]
-    if io::stderr().is_terminal() {
-        return terminal::write_lines(write);
+    if !io::stderr().is_terminal() {
+        return write();
     }
+    if let Some(bar) = progress::shown() {
+        return bar.suspend(write);
+    }
+    #[cfg(unix)]
+    return terminal::write_lines(write);
+    #[cfg(not(unix))]
     write()
 }
 
@@ -390,17 +382,23 @@ impl Write for Screen {
     }
 }
 
-/// Writes text to the terminal that stdout is, around a line that is being typed there.
+/// Writes text to the terminal that stdout is, around a bar or a line that is being typed there.
 fn show(text: &str) -> io::Result<()> {
-    let write = || {
+    let write = |end: &str| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
+        stdout.write_all(end.as_bytes())?;
         stdout.flush()
     };
+    if let Some(bar) = progress::shown() {
+        // The bar's row is its own, and is erased as a whole.
+        let is_whole = text.is_empty() || text.ends_with('\n');
+        return bar.suspend(|| write(if is_whole { "" } else { "\n" }));
+    }
     #[cfg(unix)]
-    return terminal::write_text(text, write);
+    return terminal::write_text(text, || write(""));
     #[cfg(not(unix))]
-    write()
+    write("")
 }
 
 /// How many bytes are there without a character that is cut short at the end.

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use socket2::Socket;
 
-use crate::harness::{Peer, Place, Run, SOCKKIT, Server, has, mask, read_exactly, read_to_end, until};
+use crate::harness::{Peer, Place, Run, SOCKKIT, Server, has, mask, pattern, read_exactly, read_to_end, until};
 
 /// A terminal of 40 columns, in which a shell's command runs.
 struct Terminal {
@@ -98,15 +98,21 @@ impl Talker {
     }
 }
 
-#[test]
-fn a_line_is_edited_before_it_is_sent_and_comes_back() {
+/// Somebody at a terminal who talks to a peer through `connect` with these words; none without a terminal.
+fn conversation(words: &str) -> Option<(Terminal, Socket)> {
     if !has("tmux") {
-        return;
+        return None;
     }
     let talker = Talker::listen();
-    let terminal = Terminal::connect(&talker.address);
-    let mut peer = talker.accept();
+    let terminal = Terminal::connect(&format!("{words} {}", talker.address));
+    let peer = talker.accept();
     terminal.takes_keys();
+    Some((terminal, peer))
+}
+
+#[test]
+fn a_line_is_edited_before_it_is_sent_and_comes_back() {
+    let Some((terminal, mut peer)) = conversation("") else { return };
     peer.write_all(b"login: ").unwrap();
     terminal.shows("login:");
     terminal.press(&["hallo", "Left", "Left", "Left", "BSpace", "e"]);
@@ -128,13 +134,7 @@ fn a_line_is_edited_before_it_is_sent_and_comes_back() {
 
 #[test]
 fn what_comes_does_not_wreck_the_line() {
-    if !has("tmux") {
-        return;
-    }
-    let talker = Talker::listen();
-    let terminal = Terminal::connect(&talker.address);
-    let mut peer = talker.accept();
-    terminal.takes_keys();
+    let Some((terminal, mut peer)) = conversation("") else { return };
     terminal.press(&["a line that is longer than one row of the terminal"]);
     terminal.shows("a line that is longer than one row of th\ne terminal");
     peer.write_all("news:\u{20ac}\x1b[2J\n> ".as_bytes()).unwrap();
@@ -146,13 +146,7 @@ fn what_comes_does_not_wreck_the_line() {
 
 #[test]
 fn diagnostics_stand_above_the_line_too() {
-    if !has("tmux") {
-        return;
-    }
-    let talker = Talker::listen();
-    let terminal = Terminal::connect(&format!("-x {} 2>&1", talker.address));
-    let mut peer = talker.accept();
-    terminal.takes_keys();
+    let Some((terminal, mut peer)) = conversation("-x") else { return };
     terminal.press(&["typed"]);
     terminal.shows("typed");
     peer.write_all(b"> ").unwrap();
@@ -228,11 +222,31 @@ fn nothing_is_edited_where_it_was_not_wanted_or_cannot_be() {
             read_to_end(&peer)
         });
         let terminal = Terminal::run(&format!("{variable} {SOCKKIT} connect {} {words}; cat", peer.address));
-        until("it came", || terminal.shown().ends_with("hello"));
+        until("it came", || terminal.shown().lines().any(|line| line == "hello"));
         assert!(terminal.has_setting("icanon"), "{variable} {words}");
         drop(terminal);
         peer.finish();
     }
+}
+
+/// Whatever comes while a bar is on the screen stays there, and the bar goes.
+#[test]
+fn what_comes_stands_above_the_bar() {
+    if !has("tmux") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, pattern(1000)).unwrap();
+    let peer = Peer::start(Place::Tcp, |mut peer| {
+        // A prompt has no line end. The bar is drawn several times behind it.
+        peer.write_all(b"hello\nname: ").unwrap();
+        read_to_end(&peer);
+        peer.write_all(b"welcome\n").unwrap();
+    });
+    let terminal = Terminal::connect(&format!("--progress --rate-limit 1K {} < {}", peer.address, file.display()));
+    peer.finish();
+    terminal.shows("hello\nname:\nwelcome\nstatus 0");
 }
 
 /// Without a terminal nothing is different: no sequence is written, whatever TERM says.

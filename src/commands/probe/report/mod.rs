@@ -201,11 +201,7 @@ impl Report {
         if self.failure.is_some() || self.output.verbosity == Verbosity::Quiet {
             return;
         }
-        let printed = match &self.bar {
-            Some(bar) => bar.suspend(|| self.output.print(line)),
-            None => self.output.print(line),
-        };
-        match printed {
+        match self.output.print(line) {
             // Whoever read the lines has left, but the status is an answer too, and must not become a wrong one.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.output.verbosity = Verbosity::Quiet,
             Err(error) => self.failure = Some(error),
