@@ -3,6 +3,8 @@
 #[cfg(unix)]
 mod clocks;
 mod directions;
+#[cfg(unix)]
+mod inputs;
 
 use std::io::{Read, Seek, Write};
 use std::net::{Shutdown, UdpSocket};

@@ -108,11 +108,13 @@ fn patience_has_an_end_that_tells_the_last_reason() {
 
 #[test]
 fn what_is_wrong_on_this_side_is_told_at_once() {
-    Run::sockkit("connect --wait 1h -s 192.0.2.1 127.0.0.1:1")
-        .stderr(
-            "sockkit: bind 192.0.2.1:0 (tcp) failed after TIME: Cannot assign requested address (EADDRNOTAVAIL, 99)\n         \
-             hint: only an address of this machine can be bound\n",
-        )
-        .code(4)
-        .check();
+    for flags in ["", "--wait 1h", "--retry 1000000"] {
+        Run::sockkit(&format!("connect {flags} -s 192.0.2.1 127.0.0.1:1"))
+            .stderr(
+                "sockkit: bind 192.0.2.1:0 (tcp) failed after TIME: Cannot assign requested address (EADDRNOTAVAIL, \
+                 99)\n         hint: only an address of this machine can be bound\n",
+            )
+            .code(4)
+            .check();
+    }
 }

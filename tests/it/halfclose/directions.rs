@@ -14,7 +14,7 @@ const A_WHILE: Duration = Duration::from_millis(400);
 
 /// Nothing comes for a while, and no end either.
 #[track_caller]
-fn stays_quiet(mut peer: &Socket) {
+pub fn stays_quiet(mut peer: &Socket) {
     peer.set_read_timeout(Some(A_WHILE)).unwrap();
     let heard = peer.read(&mut [0; 100]);
     assert!(matches!(&heard, Err(error) if error.kind() == ErrorKind::WouldBlock), "{heard:?}");
