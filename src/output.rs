@@ -123,9 +123,13 @@ impl Output {
 
     /// A record on stderr, for commands whose stdout belongs to the peer: JSON with `--json`, else text with `-v`.
     pub fn verdict(&self, record: &impl Serialize, text: impl Display) {
-        match serde_json::to_string(record) {
-            Ok(json) if self.json => self.diagnose(format_args!("{json}")),
-            _ => self.detail(text),
+        if self.json { self.record(record) } else { self.detail(text) }
+    }
+
+    /// A record on stderr with `--json`, of which people are told otherwise or not at all.
+    pub fn record(&self, record: &impl Serialize) {
+        if let (true, Ok(json)) = (self.json, serde_json::to_string(record)) {
+            self.diagnose(format_args!("{json}"));
         }
     }
 

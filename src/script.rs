@@ -89,7 +89,7 @@ impl Script {
         self.steps.is_empty()
     }
 
-    /// Whether it sends anything after its last expectation, or expects nothing: then what comes is for somebody else.
+    /// Whether it ends by expecting something; otherwise what still comes is for somebody else.
     pub fn ends_with_an_expectation(&self) -> bool {
         let last = self.steps.iter().rev().find(|step| !matches!(step.action, Action::Set { .. }));
         last.is_some_and(|step| matches!(step.action, Action::Expect { .. }))

@@ -2,8 +2,9 @@
 //! rules are in `relay`; `joining` has the flags that `serve --stdio` has as well, `patience` tries again, `speaker` is who
 //! talks to the peer, `executed` a program, `scripted` a script and `verified` numbered data in the user's place, `verdict` tells
 //! how it ended, `kept` keeps what came and the hashes, `recorded` records, `shown` shows it, `way` is how the peer is reached,
-//! and `datagrams` is how stdin is cut.
+//! `attempts` tells of that, and `datagrams` is how stdin is cut.
 
+mod attempts;
 mod datagrams;
 mod executed;
 mod faulty;
@@ -47,11 +48,12 @@ use scripted::{ScriptArgs, Scripted};
 use speaker::Speaker;
 use verified::{Verification, VerifyArgs};
 
+use attempts::Attempts;
+pub use attempts::tell_attempts;
 use datagrams::DatagramArgs;
 use faulty::Faulty;
 pub use joining::{JoiningArgs, PassingArgs};
 pub use shown::dump;
-pub use way::tell_attempts;
 use way::{HeaderArgs, Preamble, establish};
 
 /// How long an echo that is verified may be silent, unless -W says otherwise.
@@ -331,7 +333,6 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
 
 /// One conversation, from the connecting to the verdict.
 fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> Result<Status> {
-    let begun = Instant::now();
     let mut conn = connected(plan, output)?;
     // The threads of the relay may never let go of the connection.
     let _own_path = conn.take_path();
@@ -340,7 +341,6 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
         if let Some(recording) = recording {
             recorded::record(recording.recorder(), &conn, &mut Taps::default()).close(Ending::Left, 0);
         }
-        verdict::tell_connected(&conn, begun.elapsed(), output)?;
         return Ok(Status::Done);
     }
     if let Some(program) = plan.program.as_ref().filter(|_| plan.hands_over) {
@@ -396,5 +396,17 @@ fn connected(plan: &Arc<Plan>, output: Output) -> Result<Conn> {
     let target = format!("{} ({})", plan.endpoint, plan.query.transport);
     let plan = plan.clone();
     let patience = plan.patience.clone();
-    patience.connect(&target, move || establish(&plan, output), output)
+    let is_product = plan.connects_only;
+    let (begun, attempts) = (Instant::now(), Attempts::default());
+    let tried = attempts.clone();
+    match patience.connect(&target, move || establish(&plan, &tried, output), output) {
+        Ok(conn) => {
+            attempts.tell_connected(&conn, begun.elapsed(), is_product, output)?;
+            Ok(conn)
+        }
+        Err(error) => {
+            attempts.tell_failed(&error, begun.elapsed(), output);
+            Err(error)
+        }
+    }
 }

@@ -73,7 +73,7 @@ mod verify;
 use std::io::{Read, Write};
 
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::json;
 use socket2::Type;
 #[cfg(unix)]
 use {crate::harness::dawdle, std::time::Duration};
@@ -191,7 +191,7 @@ fn it_comes_from_the_address_and_port_that_were_asked_for() {
         }
         Run::sockkit(&format!("connect {words} {}", server.v4())).stdin("hello").stdout("hello").check();
         let came = Run::sockkit(&format!("connect -j {words} {}", server.v4())).stdin("x").finish();
-        let verdict: Value = serde_json::from_str(&came.stderr).unwrap();
+        let verdict = came.event("closed");
         assert!(verdict["local"].as_str().is_some_and(|local| local.starts_with(&peer)), "{words}: {verdict}");
     }
 }
@@ -341,7 +341,7 @@ fn the_verdict_as_json_has_its_fields() {
     let server = Server::start("--quiet");
     let finished = Run::sockkit("connect --json").args([server.v4()]).stdin("hello\n").finish();
     assert_eq!((finished.code, finished.stdout.as_slice()), (0, &b"hello\n"[..]));
-    let mut verdict: Value = serde_json::from_str(&finished.stderr).unwrap();
+    let mut verdict = finished.event("closed");
     let fields = verdict.as_object_mut().unwrap();
     assert!(fields.remove("elapsed_ms").unwrap().as_f64().unwrap() > 0.0);
     let information = fields.remove("tcp_info").unwrap();
@@ -521,9 +521,9 @@ fn a_verdict_of_a_reset_names_it() {
     });
     let finished = Run::sockkit("connect -j").args([&peer.address]).stdin("x").finish();
     peer.finish();
-    let (verdict, message) = finished.stderr.split_once('\n').unwrap();
-    let verdict: Value = serde_json::from_str(verdict).unwrap();
+    let verdict = finished.event("closed");
     assert_eq!((&verdict["how"], &verdict["status"]), (&"peer_reset".into(), &1.into()));
+    let message = finished.stderr.lines().last().unwrap();
     assert!(mask(message).contains("Connection reset by peer (ECONNRESET, 104)"), "{message}");
     assert_eq!(finished.code, 1);
 }

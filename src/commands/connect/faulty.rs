@@ -10,6 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
+use super::verdict::SCHEMA;
 use crate::connection::Conn;
 use crate::connection::datagram::DATAGRAM_BYTES_MAX;
 use crate::fault::datagrams::Datagrams;
@@ -34,6 +37,19 @@ pub struct Faulty {
     output: Output,
     begun: Instant,
     has_reset: Arc<AtomicBool>,
+}
+
+/// A rule that has fired, as a JSON line.
+#[derive(Serialize)]
+struct Record {
+    schema: &'static str,
+    event: &'static str,
+    rule: String,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datagram: Option<u64>,
 }
 
 /// One direction, of a stream or of datagrams.
@@ -101,8 +117,17 @@ impl Faulty {
             if let Some(track) = &self.track {
                 track.fault(index as u64, rule.action.word(), at);
             }
-            let what = if self.conn.transport().is_stream() { "bytes" } else { "datagrams" };
-            self.output.detail(format_args!("fault: {rule}, {at} {what} {}", direction.word()));
+            let (word, is_stream) = (direction.word(), self.conn.transport().is_stream());
+            let what = if is_stream { format!("{at} bytes {word}") } else { format!("datagram {at} {word}") };
+            let record = Record {
+                schema: SCHEMA,
+                event: "fault",
+                rule: rule.to_string(),
+                direction,
+                at_bytes: is_stream.then_some(at),
+                datagram: (!is_stream).then_some(at),
+            };
+            self.output.verdict(&record, format_args!("fault: {rule}, {what}"));
         }
     }
 

@@ -6,7 +6,9 @@
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 
+use super::verdict::SCHEMA;
 use crate::connection::socket::Datagram;
 use crate::output::{Output, hex_dump};
 use crate::relay::{Tap, Taps};
@@ -27,11 +29,24 @@ pub fn dump(taps: &mut Taps, output: Output, label: &str) {
     taps.received.push(shows('<'));
 }
 
-/// Tells of each datagram that comes: what is cut off in any case, the others with `-v`.
+/// A datagram that has come, as a JSON line.
+#[derive(Serialize)]
+struct Received {
+    schema: &'static str,
+    event: &'static str,
+    peer: String,
+    received_bytes: usize,
+    truncated: bool,
+}
+
+/// Tells of each datagram that comes: what is cut off in any case, the others with `-v`, and all as JSON.
 pub fn tell_datagrams(taps: &mut Taps, output: Output) {
     taps.datagrams.push(Box::new(move |datagram| {
         let Datagram { length, truncated, from } = datagram;
-        if *truncated {
+        if output.json {
+            let (peer, received_bytes, truncated) = (from.to_string(), *length, *truncated);
+            output.record(&Received { schema: SCHEMA, event: "datagram", peer, received_bytes, truncated });
+        } else if *truncated {
             output.note(format_args!("datagram from {from}: {length} bytes, cut off"));
         } else {
             output.detail(format_args!("datagram from {from}: {length} bytes"));

@@ -10,7 +10,7 @@ use super::kept::{Digests, SavedFile};
 use super::speaker::Parting;
 use crate::connection::{Conn, Error, Kind, Op, TcpInfo};
 use crate::exit::Status;
-use crate::output::{Output, Verbosity};
+use crate::output::Output;
 use crate::relay::{Ended, Outcome};
 use crate::units::{Elapsed, Size, milliseconds};
 
@@ -40,33 +40,6 @@ struct Verdict<'a> {
     program_status: Option<u8>,
     #[serde(flatten)]
     digests: Option<Digests>,
-}
-
-/// That there is a connection, where nothing else was asked.
-#[derive(Serialize)]
-struct Connected {
-    schema: &'static str,
-    event: &'static str,
-    peer: String,
-    local: String,
-    transport: String,
-    elapsed_ms: f64,
-}
-
-/// Says that somebody is there. Stdout is free: nothing of the peer's comes.
-pub fn tell_connected(conn: &Conn, elapsed: Duration, output: Output) -> io::Result<()> {
-    let record = Connected {
-        schema: SCHEMA,
-        event: "connected",
-        peer: conn.peer().to_string(),
-        local: conn.local().to_string(),
-        transport: conn.transport().to_string(),
-        elapsed_ms: milliseconds(elapsed),
-    };
-    if output.verbosity == Verbosity::Quiet {
-        return Ok(());
-    }
-    output.product(&record, format_args!("{conn} open {}", Elapsed(elapsed)))
 }
 
 /// The end of a program that had the socket itself: only the system knows what went each way.

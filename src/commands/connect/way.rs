@@ -9,9 +9,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::Plan;
+use super::attempts::{Attempts, tell_attempts};
 use crate::cli::UsageError;
+use crate::connection::dial::Failed;
 use crate::connection::proxy_protocol::{Header, Version};
-use crate::connection::{Address, Attempt, Conn, Dial, Dialed, Proxy, Transport, dial, resolve};
+use crate::connection::{Address, Conn, Dial, Proxy, Transport, dial, resolve};
 use crate::output::Output;
 
 /// What goes ahead of everything.
@@ -72,10 +74,10 @@ impl Preamble {
     }
 }
 
-/// The connection, ready to be relayed.
-pub fn establish(plan: &Plan, output: Output) -> Result<Conn> {
+/// The connection, ready to be relayed; `tried` has the addresses that were tried for it.
+pub fn establish(plan: &Plan, tried: &Attempts, output: Output) -> Result<Conn> {
     let conn = match &plan.proxy {
-        None => straight(plan, output)?,
+        None => straight(plan, tried, output)?,
         Some(proxy) => through(proxy, plan, output)?,
     };
     output.detail(format_args!("connected to {conn} from {}: {}", conn.local(), conn.effective_options()));
@@ -93,16 +95,16 @@ fn way_out(plan: &Plan) -> Dial<'_> {
     Dial { transport: query.transport, options, source, timeout: *timeout }
 }
 
-fn straight(plan: &Plan, output: Output) -> Result<Conn> {
+fn straight(plan: &Plan, tried: &Attempts, output: Output) -> Result<Conn> {
     let resolved = resolve(&plan.endpoint, &plan.query)?;
     if let Some(group) = resolved.addresses.iter().find(|address| is_group(address, plan)) {
         return Ok(way_out(plan).gather(group)?);
     }
-    let Dialed { conn, attempts } = dial(&resolved.addresses, &way_out(plan)).map_err(|failed| {
-        tell_attempts(&failed.attempts, output);
-        failed.into_error()
-    })?;
-    tell_attempts(&attempts, output);
+    let outcome = dial(&resolved.addresses, &way_out(plan));
+    let attempts = outcome.as_ref().map_or_else(|failed| &failed.attempts, |dialed| &dialed.attempts);
+    tell_attempts(attempts, output);
+    tried.are(attempts);
+    let conn = outcome.map_err(Failed::into_error)?.conn;
     conn.hear_of_losses()?;
     Ok(conn)
 }
@@ -119,13 +121,4 @@ fn through(proxy: &Proxy, plan: &Plan, output: Output) -> Result<Conn> {
     let place = proxy.locate(&plan.query)?;
     let told = |error: &_| output.detail(error);
     Ok(proxy.reach(&place.addresses, &destinations, &way_out(plan), None, told)?)
-}
-
-/// With `-v`, each address of a name that did not answer.
-pub fn tell_attempts(attempts: &[Attempt], output: Output) {
-    for attempt in attempts {
-        if let Some(error) = attempt.error.as_ref().filter(|_| attempts.len() > 1) {
-            output.detail(error);
-        }
-    }
 }

@@ -275,6 +275,14 @@ fn a_datagram_that_is_cut_off_is_told_of() {
     assert!(came.stderr.contains(": 262144 bytes, cut off\n"), "{}", came.stderr);
 }
 
+#[test]
+fn a_datagram_is_told_to_programs_as_well() {
+    let server = Server::start("-u --quiet");
+    let came = Run::sockkit("connect -j -u --per-line -q 0.5").args([server.v4()]).stdin("a\nbcd\n").finish();
+    let told: Vec<_> = came.events("datagram").into_iter().map(|one| one["received_bytes"].as_u64()).collect();
+    assert_eq!(told, [Some(1), Some(3)], "{}", came.stderr);
+}
+
 /// Everybody in a group hears, whoever answers is heard, and it is said who that was.
 #[cfg(target_os = "linux")]
 #[test]

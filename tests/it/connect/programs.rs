@@ -262,7 +262,7 @@ fn the_verdict_tells_its_status() {
     for (flags, sent_bytes) in [("", Value::Null), ("-W 60", 6.into())] {
         let finished =
             Run::sockkit(&format!("connect -j {flags} {}", server.v4())).args(["-c", "echo hello; exit 7"]).finish();
-        let verdict: Value = serde_json::from_str(&finished.stderr).unwrap();
+        let verdict = finished.event("closed");
         assert_eq!((finished.code, &verdict["program_status"]), (7, &7.into()), "{verdict}");
         assert_eq!((&verdict["event"], &verdict["sent_bytes"]), (&"closed".into(), &sent_bytes), "{verdict}");
     }

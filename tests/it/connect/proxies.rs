@@ -305,7 +305,7 @@ fn the_source_is_that_of_the_connection_to_the_proxy() {
         Run::sockkit(&format!("connect -j -s 127.0.0.3 --proxy http://{} example.com:80", proxy.address)).finish();
     let shown = format!("http://{}", proxy.address);
     assert_eq!(proxy.finish(), "127.0.0.3");
-    let verdict: Value = serde_json::from_str(&came.stderr).unwrap();
+    let verdict = came.event("closed");
     assert_eq!((&verdict["peer"], &verdict["proxy"]), (&Value::from("example.com:80"), &Value::from(shown)));
 }
 
@@ -327,7 +327,7 @@ fn the_proxy_protocols_header_goes_ahead() {
         let peers_port = port(&peer.address);
         // The header is in no count.
         let came = Run::sockkit(&format!("connect -j {words} {}", peer.address)).stdin("hello").finish();
-        let verdict: Value = serde_json::from_str(&came.stderr).unwrap();
+        let verdict = came.event("closed");
         assert_eq!((came.code, &verdict["sent_bytes"]), (0, &Value::from(5)), "{words}");
         let (heard, from) = peer.finish();
         let local = from.as_socket().unwrap().port().to_string();

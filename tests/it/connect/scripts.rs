@@ -242,10 +242,10 @@ fn what_passes_is_shown_hashed_and_told_as_ever() {
     assert!(stderr.starts_with("> TIME, 7 bytes at 0\n00000000  68 65 6c 6c 6f 0d 0a "), "{stderr}");
     assert!(stderr.contains("\n< TIME, 7 bytes at 0\n"), "{stderr}");
     let finished = connect(&server.v4(), &["-j", "--send", "a", "--expect", "(?<x>.)", "--set", "y=$x"]).finish();
-    let lines: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<&Value> = lines.iter().filter_map(|line| line.get("statement")).collect();
+    let lines = finished.events("statement");
+    let told: Vec<&Value> = lines.iter().map(|line| &line["statement"]).collect();
     assert_eq!(told, ["--send a", "--expect (?<x>.)"]);
-    assert_eq!(lines.last().unwrap()["how"], "peer_finished");
+    assert_eq!(finished.event("closed")["how"], "peer_finished");
     let finished = connect(&server.v4(), &["-j", "--send", "a", "--expect", "b", "--within", "0.1"]).finish();
     assert!(finished.stderr.contains("\"how\":\"check_failed\""), "{}", finished.stderr);
 }

@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use serde_json::Value;
 use socket2::Socket;
 
 #[cfg(target_os = "linux")]
@@ -21,12 +20,7 @@ fn check(text: &Finished, json: &Finished, how: &str, words: &str) {
     let expected = format!("127.0.0.1:PORT (tcp) {words} after TIME: ");
     assert!(verdict.starts_with(&expected), "{verdict}");
     assert!(verdict.ends_with(&format!("; status {}", text.code)), "{verdict}");
-    let record = json
-        .stderr
-        .lines()
-        .find(|line| line.contains("\"event\":\"closed\""))
-        .unwrap_or_else(|| panic!("{}", json.stderr));
-    let record: Value = serde_json::from_str(record).unwrap();
+    let record = json.event("closed");
     assert_eq!((&record["how"], &record["status"]), (&how.into(), &json.code.into()), "{record}");
 }
 
@@ -104,4 +98,42 @@ fn what_arrived_unread_is_told() {
     let told =
         regex::Regex::new(r"closed by us, stdout being closed, after .*; [1-9]\d* arrived unread; .*; status 0\n$");
     assert!(told.unwrap().is_match(&finished.stderr), "{}", finished.stderr);
+}
+
+/// A program that reads JSON learns of every address, of a connection and of its failing.
+#[cfg(target_os = "linux")]
+#[test]
+fn each_address_that_was_tried_is_told() {
+    if !crate::harness::can_unshare() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hosts"), "::1 two.invalid\n127.0.0.1 two.invalid\n").unwrap();
+    let hosts = format!(
+        "ip link set lo up; cd {}; mount --bind hosts /etc/hosts; echo 'hosts: files' > nss
+        mount --bind nss /etc/nsswitch.conf",
+        folder.path().display()
+    );
+    // It does not outlive a client that never comes.
+    let serving =
+        "\"$0\" serve -4 -p 9000 --once -w 30 --ready-file ready > /dev/null 2>&1 & until [ -s ready ]; do :; done
+        rm ready";
+    let run = |furnish: &str, words: &str| crate::harness::unshared("-rmn", furnish, words).finish();
+    let tried = |record: &serde_json::Value| {
+        let list = record["attempts"].as_array().unwrap();
+        list.iter().map(|one| (one["address"].clone(), one["errname"].clone())).collect::<Vec<_>>()
+    };
+    let refused = |address: &str| (address.into(), "ECONNREFUSED".into());
+    let came = run(&hosts, "connect -j -d two.invalid 1");
+    let failed = came.event("failed");
+    assert_eq!(tried(&failed), [refused("[::1]:1"), refused("127.0.0.1:1")]);
+    let came_to = (&failed["errname"], &failed["status"], came.code);
+    assert_eq!(came_to, (&"ECONNREFUSED".into(), &1.into(), 1));
+    for flags in ["-j", "-j -z"] {
+        let mut came = run(&format!("{hosts}\n{serving}"), &format!("connect {flags} two.invalid 9000"));
+        came.stderr += &String::from_utf8(std::mem::take(&mut came.stdout)).unwrap();
+        let connected = came.event("connected");
+        assert_eq!(tried(&connected), [refused("[::1]:9000"), ("127.0.0.1:9000".into(), serde_json::Value::Null)]);
+        assert_eq!((connected["peer"].as_str(), came.code), (Some("127.0.0.1:9000"), 0), "{}", came.stderr);
+    }
 }

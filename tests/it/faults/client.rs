@@ -115,6 +115,23 @@ fn datagrams_that_go_out_are_lost_and_doubled() {
 }
 
 #[test]
+fn a_rule_that_fires_is_told_in_words_and_as_json() {
+    for (flags, rule, words, field) in [
+        ("", "corrupt=1,after=3B", "3 bytes out", "at_bytes"),
+        ("-u", "dup,every=3,dir=in", "datagram 3 in", "datagram"),
+    ] {
+        let server = Server::start(&format!("{flags} --quiet"));
+        let run = |form: &str| {
+            let words = format!("connect {form} {flags} -i 0 -q 0.5 -F {rule} {}", server.v4());
+            Run::sockkit(&words).stdin("a\nb\nc\n").finish()
+        };
+        let (told, record) = (run("-v").stderr, run("-j").event("fault"));
+        assert!(told.contains(&format!("fault: {rule}, {words}\n")), "{told}");
+        assert_eq!((&record["rule"], &record[field]), (&rule.into(), &3.into()), "{record}");
+    }
+}
+
+#[test]
 fn what_a_client_cannot_do_is_refused() {
     for (words, said) in [
         ("-F refuse=2s", "fault rule \"refuse=2s\" cannot work here: this end does not accept: serve's -F has it"),

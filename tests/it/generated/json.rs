@@ -60,7 +60,8 @@ fn records() -> [(&'static str, String); 7] {
     let script = Run::sockkit("connect --json --send a --expect a").args([&target]).finish().stderr;
     let only = Run::sockkit("connect --json -z").args([&target]).finish().stdout;
     let again = Run::sockkit("connect --json -z --retry 1 127.0.0.1:1").finish().stderr;
-    let again = again.lines().next().expect("a record").to_owned();
+    let again = again.split("sockkit: ").next().expect("records").to_owned();
+    let faulty = Run::sockkit("connect --json -F delay=1ms --send a --expect a").args([&target]).finish().stderr;
     let probe = Run::sockkit("probe --json --banner --send hello 127.0.0.1:1").args([&target]).finish().stdout;
     let stream = Run::sockkit("probe -o ndjson 127.0.0.1:1").args([&target]).finish().stdout;
     let trace = Run::sockkit("probe --quiet --trace --trace-format=json 127.0.0.1:1").finish().stderr;
@@ -81,8 +82,12 @@ fn records() -> [(&'static str, String); 7] {
     // Nobody reads so many events.
     ask_many(&datagrams.v4());
     // The verdict that follows is of datagrams, which have no TCP_INFO.
-    let verified = Run::sockkit("connect --json -u --verify=1K").args([&datagrams.v4()]).finish().stderr;
-    let verified = verified.lines().next().expect("a record").to_owned();
+    let of_datagrams = |words: &str| {
+        let told =
+            Run::sockkit(&format!("connect --json -u {words}")).args([&datagrams.v4()]).stdin("a").finish().stderr;
+        told.split_inclusive('\n').filter(|line| !line.contains("\"closed\"")).collect::<String>()
+    };
+    let verified = of_datagrams("--verify=1K") + &of_datagrams("-q 0.5 -F delay=1ms");
     let datagrams = datagrams.end(Signal::Interrupt).stdout;
     // A connection that a proxy introduces, and that brings something else than was expected.
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -98,7 +103,7 @@ fn records() -> [(&'static str, String); 7] {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     [
         ("sockkit.serve/1", format!("{listening}\n{}{}{checked}", text(events), text(datagrams))),
-        ("sockkit.connect/1", connect + &script + &text(only) + &again + "\n" + &verified),
+        ("sockkit.connect/1", connect + &script + &text(only) + &again + &faulty + &verified),
         ("sockkit.probe/1", text(probe)),
         ("sockkit.probe.ndjson/1", text(stream)),
         ("sockkit.echo-bench.interval/1", intervals),

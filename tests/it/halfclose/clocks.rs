@@ -3,8 +3,6 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::datagram_peer;
 use crate::harness::{Peer, Place, Running, Signal, dawdle, kill, mask, read_exactly};
 
@@ -128,7 +126,7 @@ fn ended_by_a_signal(words: &str, answer: impl FnOnce(), signal: Signal, code: i
     client.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
     kill(client.pid(), signal);
     let finished = client.finish();
-    let verdict: Value = serde_json::from_str(&finished.stderr).unwrap();
+    let verdict = finished.event("closed");
     let told = (&verdict["how"], &verdict["received_bytes"], &verdict["input_ended"]);
     assert_eq!((finished.code, told), (code, (&"signal".into(), &6.into(), &false.into())));
 }

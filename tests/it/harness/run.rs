@@ -10,6 +10,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
+use serde_json::Value;
+
 use super::SOCKKIT;
 use super::child::{Owned, code_of, collect, unswayed};
 use super::mask;
@@ -33,6 +35,22 @@ pub struct Finished {
     pub stderr: String,
     /// 128 and the number for a signal, as a shell says it.
     pub code: i32,
+}
+
+impl Finished {
+    /// The JSON lines on stderr that tell of such an event.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.stderr.lines().filter(|line| line.starts_with('{'));
+        let records = lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        records.filter(|record: &Value| record["event"] == name).collect()
+    }
+
+    /// The only one.
+    #[track_caller]
+    pub fn event(&self, name: &str) -> Value {
+        let [event] = &self.events(name)[..] else { panic!("{name}: {}", self.stderr) };
+        event.clone()
+    }
 }
 
 impl Run {
