@@ -238,6 +238,35 @@ fn an_idle_session_ends_and_the_next_datagram_has_another() {
     });
 }
 
+/// Each peer has an address of its own, so that a port that is free again makes nobody another.
+#[cfg(target_os = "linux")]
+#[test]
+fn of_as_many_sessions_as_there_may_be_the_longest_idle_makes_room() {
+    use std::net::Ipv4Addr;
+
+    /// What README says.
+    const SESSIONS: u32 = 1024;
+    let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+    target.set_read_timeout(Some(DEADLINE)).unwrap();
+    let server = datagram_proxy(&target.local_addr().unwrap().to_string(), "--quiet");
+    let peer = |number: u32| UdpSocket::bind((Ipv4Addr::from_bits(0x7f4f_0000 + number), 0)).unwrap();
+    // Each has its question taken before the next one asks: nothing is lost, and who is idle is known.
+    let ask = |peer: &UdpSocket| {
+        peer.send_to(b"question", server.v4()).unwrap();
+        target.recv_from(&mut [0; 16]).unwrap().1
+    };
+    let (first, second, third) = (peer(1), peer(2), peer(3));
+    let sessions = [&first, &second, &third].map(ask);
+    for number in 4..=SESSIONS {
+        ask(&peer(number));
+    }
+    assert_eq!(ask(&first), sessions[0], "there is room for all of them");
+    ask(&peer(SESSIONS + 1));
+    assert_eq!(ask(&third), sessions[2]);
+    assert_eq!(ask(&first), sessions[0]);
+    assert_ne!(ask(&second), sessions[1], "it was the one that had been silent longest");
+}
+
 #[test]
 fn once_waits_for_the_answer_of_its_datagram() {
     let echo = Server::start("-4 -u --quiet");

@@ -81,34 +81,39 @@ fn many_connections_at_once_are_all_whole() {
     assert!(std::fs::metadata(&record).unwrap().len() < 2 * 100_000 * CONNECTIONS as u64 / 2, "the data is cut");
 }
 
+/// Whoever answers them.
 #[test]
 fn the_datagrams_of_a_peer_are_a_connection() {
-    let (record, _folder) = place("record.ndjson");
-    let server = Server::start(&format!("-u --record {} --quiet", record.display()));
-    let peers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
-    for text in [&b"one"[..], b"", b"three"] {
-        for peer in &peers {
-            peer.set_read_timeout(Some(DEADLINE)).unwrap();
-            peer.send_to(text, server.v4()).unwrap();
-            peer.recv(&mut [0; 10]).unwrap();
+    let echo = Server::start("-4 -u --quiet");
+    for mode in ["echo", &format!("forward={}", echo.v4())] {
+        let (record, _folder) = place("record.ndjson");
+        let server = Server::start(&format!("-u --mode {mode} --record {} --quiet", record.display()));
+        let peers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        for text in [&b"one"[..], b"", b"three"] {
+            for peer in &peers {
+                peer.set_read_timeout(Some(DEADLINE)).unwrap();
+                peer.send_to(text, server.v4()).unwrap();
+                peer.recv(&mut [0; 10]).unwrap();
+            }
         }
-    }
-    assert_eq!(server.end(Signal::Terminate).code, 0);
-    let lines = lines(&record);
-    for number in [1, 2] {
-        assert_eq!(
-            of_connection(&lines, number),
-            [
-                r#""ev":"open","transport":"udp""#,
-                r#""ev":"rx","off":0,"txt":"one""#,
-                r#""ev":"tx","off":0,"txt":"one""#,
-                r#""ev":"rx","off":3,"txt":"""#,
-                r#""ev":"tx","off":3,"txt":"""#,
-                r#""ev":"rx","off":3,"txt":"three""#,
-                r#""ev":"tx","off":3,"txt":"three""#,
-                r#""ev":"close","how":"left","rx":8,"tx":8"#,
-            ]
-        );
+        assert_eq!(server.end(Signal::Terminate).code, 0);
+        let lines = lines(&record);
+        for number in [1, 2] {
+            assert_eq!(
+                of_connection(&lines, number),
+                [
+                    r#""ev":"open","transport":"udp""#,
+                    r#""ev":"rx","off":0,"txt":"one""#,
+                    r#""ev":"tx","off":0,"txt":"one""#,
+                    r#""ev":"rx","off":3,"txt":"""#,
+                    r#""ev":"tx","off":3,"txt":"""#,
+                    r#""ev":"rx","off":3,"txt":"three""#,
+                    r#""ev":"tx","off":3,"txt":"three""#,
+                    r#""ev":"close","how":"left","rx":8,"tx":8"#,
+                ],
+                "{mode}"
+            );
+        }
     }
 }
 
