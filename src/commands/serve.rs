@@ -32,6 +32,7 @@ mod service;
 mod stdio;
 mod stream;
 mod teller;
+mod underway;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use std::sync::mpsc as blocking;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use super::discard::throw_away;
@@ -30,13 +30,14 @@ use super::forward::{Lane, Side};
 use super::life::{Asked, Life};
 use super::service::{First, Visit};
 use super::stream::{BLOCK_BYTES, Broken, Stream};
+use super::underway::Underway;
 use crate::program::{GRACE, Group, Program, Running, Surroundings};
 use crate::relay::LEAVE_TAKING;
 
 /// Programs between pipes, and how many of them there are.
 #[derive(Debug, Clone, Default)]
 pub struct Pipes {
-    open: watch::Sender<u64>,
+    open: Underway,
 }
 
 impl Pipes {
@@ -70,8 +71,7 @@ impl Pipes {
 
     /// Waits until none is left.
     pub async fn all_ended(&self) {
-        // We hold the sender: there is an end to wait for.
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        self.open.all_over().await;
     }
 
     fn start<'a>(&self, program: &Program, life: &'a Life) -> Result<Talk<'a>, Box<str>> {
@@ -94,7 +94,7 @@ impl Pipes {
     ) -> io::Result<Talk<'a>> {
         let group = running.group();
         let (tell_end, ended) = oneshot::channel();
-        let place = Place::of(&self.open);
+        let place = self.open.begin();
         thread::Builder::new().name("program".to_owned()).spawn(move || {
             let _until_its_end = place;
             // Nobody listens any more where the connection is over.
@@ -118,22 +118,6 @@ impl Pipes {
             block_sent_bytes: 0,
             silence: None,
         })
-    }
-}
-
-/// A program's among those that are counted.
-struct Place(watch::Sender<u64>);
-
-impl Place {
-    fn of(open: &watch::Sender<u64>) -> Place {
-        open.send_modify(|open| *open += 1);
-        Place(open.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
     }
 }
 

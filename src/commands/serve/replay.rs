@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use super::faulty::all_acknowledged;
 use super::parting::part;
 use super::service::{First, Service, Visit};
 use super::stream::{Broken, Stream, with_block};
+use super::underway::Underway;
 use crate::cli::UsageError;
 use crate::commands::replaying::{self, ReplayArgs};
 use crate::connection::{Address, Transport};
@@ -41,9 +42,6 @@ pub struct ServerReplayArgs {
 pub fn read(mode: &Service, args: &ServerReplayArgs, transport: Transport, output: Output) -> Result<Service> {
     let refuse = |words: &str| Err(UsageError(words.to_owned()).into());
     match mode {
-        Service::Replay(_) if !transport.is_stream() && args.replay.replay_speed.is_some() => {
-            refuse("--replay-speed is for streams: a datagram is answered at once")
-        }
         Service::Replay(replay) => Ok(Service::Replay(Arc::new(replay.read(args, transport, output)?))),
         _ if args.replay.is_typed() || args.replay_loop => {
             refuse("--replay-match, --replay-speed and --replay-loop are for --mode replay=FILE")
@@ -65,19 +63,41 @@ pub struct Replay {
     loops: bool,
     output: Option<Output>,
     differs: AtomicBool,
+    /// Answers that wait for their time.
+    pub pauses: Underway,
     /// Those who have sent datagrams, and where their scripts are.
     peers: Mutex<Peers>,
 }
 
 #[derive(Debug, Default)]
 struct Peers {
-    players: HashMap<Address, (u64, Player)>,
+    playing: HashMap<Address, Playing>,
     count: u64,
+}
+
+/// Where the script of somebody who sends datagrams is.
+#[derive(Debug)]
+struct Playing {
+    number: u64,
+    player: Player,
+    /// Somebody waits until then to go on.
+    pause: Option<Instant>,
+}
+
+/// What there is to do for somebody who has sent datagrams.
+#[derive(Debug)]
+pub enum Next {
+    /// To send this.
+    Send(Vec<u8>),
+    /// To go on at this moment. It is said once: whoever hears it has to.
+    Pause(Instant),
+    /// Nothing, before another one comes.
+    Nothing,
 }
 
 impl Replay {
     /// Of a file that has not been read.
-    pub fn of(name: &str) -> Replay {
+    pub fn of(name: impl Into<PathBuf>) -> Replay {
         Replay {
             name: name.into(),
             scripts: Vec::new(),
@@ -86,6 +106,7 @@ impl Replay {
             loops: false,
             output: None,
             differs: AtomicBool::new(false),
+            pauses: Underway::default(),
             peers: Mutex::default(),
         }
     }
@@ -93,13 +114,14 @@ impl Replay {
     /// The same, read.
     fn read(&self, args: &ServerReplayArgs, transport: Transport, output: Output) -> Result<Replay> {
         let (scripts, ours) = replaying::read(&self.name, "serve", transport)?;
-        let mut manner = args.replay.manner(Matching::Bytes);
-        if !transport.is_stream() {
-            manner.pace = Pace::Max;
-        }
-        let (loops, output) = (args.replay_loop, Some(output));
-        let (differs, peers) = (AtomicBool::new(false), Mutex::default());
-        Ok(Replay { name: self.name.clone(), scripts, ours, manner, loops, output, differs, peers })
+        Ok(Replay {
+            scripts,
+            ours,
+            manner: args.replay.manner(Matching::Bytes),
+            loops: args.replay_loop,
+            output: Some(output),
+            ..Replay::of(self.name.clone())
+        })
     }
 
     /// Whether a peer has sent something else than in the record.
@@ -135,29 +157,41 @@ impl Replay {
         }
     }
 
-    /// What is sent after a datagram has come: as many datagrams as there were before the next one came.
-    pub fn answers(&self, peer: &Address, datagram: &[u8]) -> Vec<Vec<u8>> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.players.len() == PEERS_MAX {
-            peers.players.clear();
+    /// A datagram has come.
+    pub fn hear(&self, peer: &Address, datagram: &[u8]) {
+        let mut peers = self.lock();
+        if peers.playing.len() == PEERS_MAX {
+            peers.playing.clear();
         }
-        if !peers.players.contains_key(peer) {
+        if !peers.playing.contains_key(peer) {
             peers.count += 1;
             let number = peers.count;
-            let Some(player) = self.player(number) else { return Vec::new() };
-            peers.players.insert(peer.clone(), (number, player));
+            let Some(player) = self.player(number) else { return };
+            peers.playing.insert(peer.clone(), Playing { number, player, pause: None });
         }
-        let Some((number, player)) = peers.players.get_mut(peer) else { return Vec::new() };
-        if let Err(mismatch) = player.received(datagram) {
-            self.tell(*number, &mismatch);
+        let Some(playing) = peers.playing.get_mut(peer) else { return };
+        if let Err(mismatch) = playing.player.received(datagram) {
+            self.tell(playing.number, &mismatch);
         }
-        let mut answers = Vec::new();
-        while let Turn::Send(bytes) = player.turn(Instant::now()) {
-            let answer = bytes.to_vec();
-            player.sent(answer.len());
-            answers.push(answer);
+    }
+
+    /// What there is to do now: as many datagrams are sent as there were before the next one came.
+    pub fn next(&self, peer: &Address) -> Next {
+        let mut peers = self.lock();
+        let Some(Playing { player, pause, .. }) = peers.playing.get_mut(peer) else { return Next::Nothing };
+        match player.turn(Instant::now()) {
+            Turn::Send(bytes) => {
+                let answer = bytes.to_vec();
+                player.sent(answer.len());
+                Next::Send(answer)
+            }
+            Turn::Wait(until) if pause.replace(until) != Some(until) => Next::Pause(until),
+            _ => Next::Nothing,
         }
-        answers
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, number: u64, mismatch: &Mismatch) {

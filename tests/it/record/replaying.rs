@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{lines, place, written};
 use crate::harness::{DEADLINE, Finished, Run, Server, Signal, dial, exchange, pattern, read_exactly, read_to_end};
@@ -128,17 +129,76 @@ fn datagrams_are_answered_one_by_one() {
     ]);
     let server = Server::start(&format!("-u --mode replay={} --quiet", record.display()));
     for _ in 0..2 {
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        let client = asker();
         for (sent, answers) in [("one", &["1", ""][..]), ("other", &["2"])] {
             client.send_to(sent.as_bytes(), server.v4()).unwrap();
-            for answer in answers {
-                let mut datagram = [0; 10];
-                let length = client.recv(&mut datagram).unwrap();
-                assert_eq!(&datagram[..length], answer.as_bytes());
+            for expected in answers {
+                assert_eq!(answer(&client), *expected);
             }
         }
     }
+}
+
+/// Somebody who sends datagrams.
+fn asker() -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client
+}
+
+/// The next datagram that comes back.
+fn answer(client: &UdpSocket) -> String {
+    let mut datagram = [0; 10];
+    let length = client.recv(&mut datagram).unwrap();
+    String::from_utf8(datagram[..length].to_vec()).unwrap()
+}
+
+#[test]
+fn the_pauses_of_datagrams_are_kept_and_nobody_else_waits_for_them() {
+    let (record, _folder) = written(&[
+        r#""conn":1,"t":0,"ev":"open","transport":"udp""#,
+        r#""conn":1,"t":0,"ev":"rx","txt":"?""#,
+        r#""conn":2,"t":0,"ev":"open","transport":"udp""#,
+        r#""conn":2,"t":0,"ev":"rx","txt":"?""#,
+        r#""conn":2,"t":100,"ev":"tx","txt":"1""#,
+        r#""conn":2,"t":300,"ev":"tx","txt":"2""#,
+        r#""conn":2,"t":300,"ev":"rx","txt":"?""#,
+        r#""conn":2,"t":300,"ev":"tx","txt":"3""#,
+        r#""conn":1,"t":3600000,"ev":"tx","txt":"late""#,
+    ]);
+    let mut server =
+        Server::start(&format!("-4 -u -v --mode replay={} --replay-speed 1000x --grace 50ms", record.display()));
+    let (patient, client) = (asker(), asker());
+    patient.send_to(b"?", server.v4()).unwrap();
+    // So that it is the first.
+    server.line();
+    let begun = Instant::now();
+    client.send_to(b"?", server.v4()).unwrap();
+    assert_eq!(answer(&client), "1");
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    assert_eq!(answer(&client), "2");
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    client.send_to(b"?", server.v4()).unwrap();
+    assert_eq!(answer(&client), "3");
+    patient.set_nonblocking(true).unwrap();
+    assert_eq!(patient.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    // It would come after an hour.
+    assert_eq!(server.end(Signal::Terminate).code, 0);
+}
+
+#[test]
+fn a_server_of_one_datagram_waits_for_what_it_answers() {
+    let (record, _folder) = written(&[
+        r#""t":0,"ev":"open","transport":"udp""#,
+        r#""t":0,"ev":"rx","txt":"?""#,
+        r#""t":0.05,"ev":"tx","txt":"1""#,
+        r#""t":0.1,"ev":"tx","txt":"2""#,
+    ]);
+    let server = Server::start(&format!("-4 -u --mode replay={} --quiet --once", record.display()));
+    let client = asker();
+    client.send_to(b"?", server.v4()).unwrap();
+    assert_eq!((answer(&client).as_str(), answer(&client).as_str()), ("1", "2"));
+    assert_eq!(server.finish().code, 0);
 }
 
 /// What is recorded of a server that plays a record, to the clients of that, is the record again.
@@ -149,7 +209,7 @@ fn a_record_of_a_replay_is_the_record_again() {
         let reset = dial(&server.v4());
         (&reset).write_all(b"\0\xff").unwrap();
         assert_eq!(read_exactly(&reset, 2), b"\0\xff");
-        reset.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        reset.set_linger(Some(Duration::ZERO)).unwrap();
         drop(reset);
         assert!(exchange(&dial(&server.v4()), &pattern(50_000)) == pattern(50_000));
         let finished = server.end(Signal::Terminate);

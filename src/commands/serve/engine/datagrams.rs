@@ -1,23 +1,35 @@
 //! Datagrams: received from anybody, answered to whoever sent them.
 //!
 //! Owns the loop and its end. Must not know what the answer is. Trade-off: one task for each socket, on the first event loop:
-//! a datagram is answered before the next one is received, so that answers go in the order of their questions.
+//! a datagram is answered before the next one is received, so that answers go in the order of their questions. Only a record's
+//! pauses are waited for beside that, each peer's by a task.
 
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Ending, Server, Wishes};
 use crate::commands::serve::access::Refusal;
+use crate::commands::serve::replay::{Next, Replay};
 use crate::commands::serve::service::Service;
 use crate::connection::datagram::{DATAGRAM_BYTES_MAX, answer_limit};
 use crate::connection::ready::Queue;
 use crate::connection::socket::Datagram;
 use crate::connection::{Address, Driven, Listener, UnixName};
 use crate::record::{Direction, Track};
+
+/// Whose script is played: who has sent a datagram, and what may be sent back.
+struct Asker {
+    listener: Arc<Driven<Listener>>,
+    peer: Address,
+    /// The longest answer.
+    limit: usize,
+    track: Option<Arc<Track>>,
+}
 
 impl Server {
     /// Answers datagrams until told to stop; those that are queued then are still answered, within the grace time.
@@ -46,6 +58,7 @@ impl Server {
                 while answering.join_next().await.is_some() {}
                 self.all_delivered().await;
                 self.all_sessions_over().await;
+                self.all_played().await;
                 // Their answers may be late as well.
                 self.all_delivered().await;
             } => None,
@@ -149,11 +162,42 @@ impl Server {
             let Some(reply) = self.settings.service.reply(bytes, limit) else { return false };
             return self.post(listener, &reply, peer, track).await;
         };
-        let mut is_answered = false;
-        for answer in replay.answers(peer, bytes) {
-            is_answered |= answer.len() <= limit && self.post(listener, &answer, peer, track).await;
+        replay.hear(peer, bytes);
+        let asker = Asker { listener: listener.clone(), peer: peer.clone(), limit, track: track.cloned() };
+        let (is_answered, pause) = self.play(replay, &asker).await;
+        let Some(mut until) = pause else { return is_answered };
+        let (server, replay, place) = (self.clone(), replay.clone(), replay.pauses.begin());
+        tokio::spawn(async move {
+            let _until_it_is_over = place;
+            loop {
+                tokio::time::sleep_until(until.into()).await;
+                let (_, pause) = server.play(&replay, &asker).await;
+                let Some(next) = pause else { return };
+                until = next;
+            }
+        });
+        true
+    }
+
+    async fn all_played(&self) {
+        if let Service::Replay(replay) = &self.settings.service {
+            replay.pauses.all_over().await;
         }
-        is_answered
+    }
+
+    /// Sends what is due of somebody's script: whether anything was, and until when it pauses then.
+    async fn play(&self, replay: &Replay, asker: &Asker) -> (bool, Option<Instant>) {
+        let Asker { listener, peer, limit, track } = asker;
+        let mut is_answered = false;
+        loop {
+            match replay.next(peer) {
+                Next::Send(answer) => {
+                    is_answered |= answer.len() <= *limit && self.post(listener, &answer, peer, track.as_ref()).await;
+                }
+                Next::Pause(until) => return (is_answered, Some(until)),
+                Next::Nothing => return (is_answered, None),
+            }
+        }
     }
 
     pub(super) async fn send(
