@@ -5,6 +5,7 @@
 //! after more than that many others is a stray.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::tally::Errors;
 
@@ -78,15 +79,20 @@ impl Ledger {
         self.waiting
     }
 
-    /// Whether this datagram's answer is due.
-    pub fn is_waiting(&self, sequence: u64) -> bool {
-        let entry = self.entries.get(sequence.wrapping_sub(self.first) as usize);
-        entry.is_some_and(|entry| entry.state == State::Sent)
+    /// The datagrams that are in the book.
+    #[inline]
+    pub fn known(&self) -> Range<u64> {
+        self.first..self.next()
     }
 
-    /// The oldest datagram whose answer is due.
-    pub fn oldest_waiting(&self) -> Option<u64> {
-        (self.due.max(self.first)..self.next()).find(|sequence| self.is_waiting(*sequence))
+    /// The datagrams whose answers are due, each with its length, from the oldest.
+    pub fn all_waiting(&self) -> impl Iterator<Item = (u64, usize)> {
+        let from = self.due.max(self.first);
+        let entries = self.entries.iter().skip((from - self.first) as usize);
+        (from..)
+            .zip(entries)
+            .filter(|(_, entry)| entry.state == State::Sent)
+            .map(|(at, entry)| (at, entry.length as usize))
     }
 
     /// A datagram has been sent.
@@ -201,7 +207,7 @@ mod tests {
         assert_eq!(ledger.give_up(6, |_| ()), 2);
         assert!(matches!(ledger.answer(4, &mut errors), Found::Late(_)));
         assert_eq!(ledger.answer(4, &mut errors), Found::Duplicate);
-        assert_eq!((ledger.waiting(), ledger.oldest_waiting()), (1, Some(6)));
+        assert_eq!((ledger.waiting(), ledger.all_waiting().next()), (1, Some((6, 64))));
         assert_eq!(ledger.refuse().map(|entry| entry.sent), Some(6));
         assert_eq!((ledger.waiting(), ledger.refuse()), (0, None));
         ledger.close(&mut errors);
@@ -231,7 +237,7 @@ mod tests {
             }
         }
         assert_eq!((ledger.entries.len(), ledger.waiting()), (501, 1));
-        assert_eq!(ledger.oldest_waiting(), Some(500), "which is not where the book begins");
+        assert_eq!(ledger.all_waiting().next(), Some((500, 64)), "which is not where the book begins");
         ledger.give_up(u64::MAX, |_| ());
         ledger.send(1001, 1001, 64, &mut errors);
         assert_eq!((ledger.entries.len(), ledger.next()), (10, 1002));

@@ -130,7 +130,7 @@ impl State {
 
     fn answer(&mut self, came: &[u8]) {
         self.last_answer = Instant::now();
-        let Some(sequence) = self.message.sequence_of(0, came, self.ledger.next()) else {
+        let Some(sequence) = self.message.sequence_of(0, came, self.ledger.known()) else {
             self.errors.stray += 1;
             return;
         };

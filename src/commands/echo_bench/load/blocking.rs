@@ -4,6 +4,7 @@
 
 use super::{Lane, Work, ended_early};
 use crate::commands::echo_bench::ledger::{Found, Ledger};
+use crate::commands::echo_bench::message::Answers;
 use crate::commands::echo_bench::tally::Tally;
 use crate::connection::{Clock, Conn, Error, Kind, Op};
 
@@ -185,19 +186,16 @@ impl Lane {
     /// Books an answer. True if it is the first to a datagram that waits for one.
     #[inline]
     pub(super) fn book(&mut self, ledger: &mut Ledger, answer: &[u8], received: u64, tally: &mut Tally) -> bool {
-        let sequence = match self.message.sequence_of(self.salt, answer, ledger.next()) {
-            Some(sequence) => Some(sequence),
-            None if self.message.is_anothers(self.salt, self.connections, answer) => {
+        let sequence = match self.message.answered_by(self.salt, self.connections, answer, ledger) {
+            Answers::Message(sequence) => sequence,
+            Answers::Another => {
                 tally.slice.errors.stray += 1;
                 return false;
             }
-            // Without a name it belongs to the only one that waits, or to the oldest if it looks like any of them.
-            None if ledger.waiting() == 1 || self.message.is_like(answer) => ledger.oldest_waiting(),
-            None => None,
-        };
-        let Some(sequence) = sequence else {
-            tally.slice.errors.note_corrupt(0, 0);
-            return false;
+            Answers::Nothing => {
+                tally.slice.errors.note_corrupt(0, 0);
+                return false;
+            }
         };
         let found = ledger.answer(sequence, &mut tally.slice.errors);
         let (Found::Answered(entry) | Found::Late(entry)) = found else {
