@@ -19,6 +19,10 @@ const OVERDUE_CHECK: Duration = Duration::from_millis(100);
 /// What a stream is received into: more than most messages, so that one call empties the queue.
 const BLOCK_BYTES: usize = 64 * 1024;
 
+/// When so many planned messages wait for room in a socket, 64 MB of them, the rate cannot be kept: more would only take
+/// memory, and time.
+const QUEUED_MAX: usize = 4_000_000;
+
 /// Drives all connections of a thread.
 pub(super) fn drive(work: &Work, tally: &mut Tally) -> Result<(), Error> {
     let mut running = Loop::start(work)?;
@@ -40,6 +44,8 @@ struct Loop<'a> {
     block: Vec<u8>,
     /// Messages without an answer, sent or not.
     waiting: usize,
+    /// Of those, the ones that are not sent.
+    queued: usize,
     schedule: Option<Schedule>,
     /// Whose turn it is to send the next planned message.
     turn: usize,
@@ -120,6 +126,7 @@ impl<'a> Loop<'a> {
             tracks: (0..work.conns.len()).map(track).collect(),
             block: vec![0; BLOCK_BYTES.max(work.lengths.max() + 1)],
             waiting: 0,
+            queued: 0,
             schedule,
             turn: 0,
         })
@@ -197,11 +204,17 @@ impl<'a> Loop<'a> {
             }
             let index = self.turn;
             self.turn = (self.turn + 1) % self.tracks.len();
-            // What the socket has no room for is the peer's doing; what it has room for and is late is ours.
-            let is_late = self.tracks[index].unsent.is_empty() && self.work.clock.now() - due > LATE_NS;
-            tally.slice.sent_late += u64::from(is_late);
+            if self.queued >= QUEUED_MAX {
+                return Err(rate_too_high(&self.work.conns[index]));
+            }
+            let has_room = self.tracks[index].unsent.is_empty();
             self.enqueue(index, due, tally);
-            self.flush(index, None, tally)?;
+            // What the socket has no room for is the peer's doing, and goes when there is; what it has room for and is late
+            // is ours.
+            if has_room {
+                tally.slice.sent_late += u64::from(self.work.clock.now() - due > LATE_NS);
+                self.flush(index, None, tally)?;
+            }
         }
     }
 
@@ -221,6 +234,7 @@ impl<'a> Loop<'a> {
         self.tracks[index].unsent.push_back(Unsent { intended, length });
         self.waiting += 1;
         tally.slice.sent += 1;
+        self.queued += 1;
     }
 
     /// Sends what the system takes; the rest goes when it says that there is room. `now` is the time if it is known.
@@ -251,6 +265,7 @@ impl<'a> Loop<'a> {
                 track.next += 1;
                 track.unsent.pop_front();
             }
+                self.queued -= 1;
         }
         Ok(())
     }
@@ -386,6 +401,12 @@ impl<'a> Loop<'a> {
 }
 
 /// The server sent more than it was sent: whatever it is, it does not echo.
+/// Neither this machine nor the server is as quick as the plan.
+fn rate_too_high(conn: &Conn) -> Error {
+    let why = "the rate cannot be kept: four million messages are due that there was no room for";
+    Error::new(Op::Send, conn, conn.age(), Cause::Unsupported(why))
+}
+
 fn more_than_sent(conn: &Conn) -> Error {
     Error::new(Op::Receive, conn, conn.age(), Cause::Misbehaved("the server sent more than it was sent"))
 }
