@@ -54,7 +54,7 @@ use interrupt::Interrupt;
 use plan::{Plan, Target};
 use report::{Csv, HistogramLog, Line, Report, Settings, create};
 use runs::{Run, Runs};
-use trials::{Course, RunOnce, Trials};
+use trials::{Course, RunOnce, Trials, Tried};
 
 pub use arguments::Args;
 pub(crate) use ledger::{Found, Ledger};
@@ -85,7 +85,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
     let before = Before::read(warnings);
     let mut start_at = args.outcome.start_at;
     let mut once = |plan: &Plan| measure(plan, &target, &interrupt, start_at.take(), &mut listener);
-    let Outcome { measured, saved, runs, trials } = carry_out(args, &plan, &mut once)?;
+    let Outcome { plan, measured, saved, runs, trials } = carry_out(args, plan, &mut once)?;
     if let Some(signal) = interrupt.insisted() {
         return Ok(Status::Signal(signal));
     }
@@ -108,6 +108,8 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
 
 /// What all the runs came to.
 struct Outcome {
+    /// Of what is told in full: with several rates, of one of them.
+    plan: Plan,
     measured: Measured,
     saved: Vec<SavedRun>,
     runs: Option<Runs>,
@@ -115,10 +117,10 @@ struct Outcome {
 }
 
 /// Makes the runs that were asked for: one, several alike, or at several rates.
-fn carry_out(args: &Args, plan: &Plan, once: &mut RunOnce<'_>) -> Result<Outcome> {
-    let course = |objectives| Course { plan, arrival: args.arrival, objectives };
-    let of_trials = |(trials, measured): (Trials, Measured)| {
-        Ok(Outcome { measured, saved: Vec::new(), runs: None, trials: Some(trials) })
+fn carry_out(args: &Args, plan: Plan, once: &mut RunOnce<'_>) -> Result<Outcome> {
+    let course = |objectives| Course { plan: &plan, arrival: args.arrival, objectives };
+    let of_trials = |(trials, Tried { plan, measured }): (Trials, Tried)| {
+        Ok(Outcome { plan, measured, saved: Vec::new(), runs: None, trials: Some(trials) })
     };
     if let Some(ramp) = args.outcome.ramp {
         return of_trials(course(&args.outcome.slo[..]).ramp(ramp, once)?);
@@ -128,7 +130,7 @@ fn carry_out(args: &Args, plan: &Plan, once: &mut RunOnce<'_>) -> Result<Outcome
     }
     let mut all = Vec::new();
     for _ in 0..plan.runs {
-        all.push(once(plan)?);
+        all.push(once(&plan)?);
         if all.last().is_some_and(|run| run.is_interrupted || run.failure.is_some()) {
             break;
         }
@@ -139,7 +141,7 @@ fn carry_out(args: &Args, plan: &Plan, once: &mut RunOnce<'_>) -> Result<Outcome
         Vec::new()
     };
     let runs = (all.len() > 1).then(|| Runs::of(all.iter().map(Run::of).collect()));
-    Ok(Outcome { measured: runs::together(all), saved, runs, trials: None })
+    Ok(Outcome { plan, measured: runs::together(all), saved, runs, trials: None })
 }
 
 /// Waits for the time that several machines were given.

@@ -55,7 +55,9 @@ impl Ramp {
 
     fn rates(self) -> impl Iterator<Item = f64> {
         let ratio = (self.to / self.from).powf(1.0 / f64::from(STEPS - 1));
-        (0..STEPS).map(move |step| self.from * ratio.powi(step.cast_signed()))
+        let below = (0..STEPS - 1).map(move |step| self.from * ratio.powi(step.cast_signed()));
+        // As it was typed, and not what rounding makes of it.
+        below.chain([self.to])
     }
 }
 
@@ -89,6 +91,21 @@ impl Trials {
     }
 }
 
+/// A rate that was tried, in full.
+pub struct Tried {
+    /// What was asked for.
+    pub plan: Plan,
+    /// What came of it.
+    pub measured: Measured,
+}
+
+impl Tried {
+    /// Whether no other rate is to be tried: it was interrupted, or something failed.
+    fn is_last(&self) -> bool {
+        self.measured.is_interrupted || self.measured.failure.is_some()
+    }
+}
+
 /// Makes one run.
 pub type RunOnce<'a> = dyn FnMut(&Plan) -> Result<Measured> + 'a;
 
@@ -103,32 +120,32 @@ pub struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// Goes through a ramp.
-    pub fn ramp(&self, ramp: Ramp, run: &mut RunOnce<'_>) -> Result<(Trials, Measured)> {
+    /// Goes through a ramp. The last rate is told in full.
+    pub fn ramp(&self, ramp: Ramp, run: &mut RunOnce<'_>) -> Result<(Trials, Tried)> {
         let mut trials = Trials::default();
-        let mut last = Measured::default();
+        let mut last = None;
         for rate in ramp.rates() {
-            last = self.attempt(rate, &mut trials, run)?;
-            if last.is_interrupted || last.failure.is_some() {
+            let tried = last.insert(self.attempt(rate, &mut trials, run)?);
+            if tried.is_last() {
                 break;
             }
         }
-        Ok((trials, last))
+        Ok((trials, last.unwrap_or_else(|| self.nothing())))
     }
 
-    /// Looks for the highest rate that holds, and measures there.
-    pub fn search(&self, first: Option<f64>, run: &mut RunOnce<'_>) -> Result<(Trials, Measured)> {
+    /// Looks for the highest rate that holds. It is told in full, or the lowest where none does.
+    pub fn search(&self, first: Option<f64>, run: &mut RunOnce<'_>) -> Result<(Trials, Tried)> {
         let mut trials = Trials::default();
-        let mut held: Option<(f64, Measured)> = None;
-        let mut failed: Option<(f64, Measured)> = None;
+        let mut held: Option<(f64, Tried)> = None;
+        let mut failed: Option<(f64, Tried)> = None;
         let mut rate = first.unwrap_or(FIRST_RATE);
         while trials.trials.len() < TRIALS_MAX {
-            let measured = self.attempt(rate, &mut trials, run)?;
-            let is_over = measured.is_interrupted || measured.failure.is_some();
+            let tried = self.attempt(rate, &mut trials, run)?;
+            let is_over = tried.is_last();
             if trials.trials.last().is_some_and(|trial| trial.holds == Some(true)) {
-                held = Some((rate, measured));
+                held = Some((rate, tried));
             } else {
-                failed = Some((rate, measured));
+                failed = Some((rate, tried));
             }
             rate = match (&held, &failed) {
                 (Some((held, _)), None) => held * 2.0,
@@ -143,8 +160,13 @@ impl Course<'_> {
             }
         }
         trials.highest_rate_per_s = held.as_ref().map(|(rate, _)| *rate);
-        let shown = held.or(failed).map(|(_, measured)| measured);
-        Ok((trials, shown.unwrap_or_default()))
+        let shown = held.or(failed).map(|(_, tried)| tried);
+        Ok((trials, shown.unwrap_or_else(|| self.nothing())))
+    }
+
+    /// What there is to tell where no rate was tried.
+    fn nothing(&self) -> Tried {
+        Tried { plan: self.plan.clone(), measured: Measured::default() }
     }
 
     /// How long a rate must be measured before all objectives can be judged.
@@ -153,7 +175,7 @@ impl Course<'_> {
         Duration::try_from_secs_f64(samples as f64 * MORE_SAMPLES / rate).unwrap_or(Duration::MAX)
     }
 
-    fn attempt(&self, rate: f64, trials: &mut Trials, run: &mut RunOnce<'_>) -> Result<Measured> {
+    fn attempt(&self, rate: f64, trials: &mut Trials, run: &mut RunOnce<'_>) -> Result<Tried> {
         let until = match self.plan.until {
             Until::Time(time) => Until::Time(time.max(self.time_needed(rate).min(TRIAL_MAX))),
             messages @ Until::Messages(_) => messages,
@@ -168,7 +190,7 @@ impl Course<'_> {
             all && is_reached && !generator_limited && measured.failure.is_none()
         });
         trials.trials.push(Trial { rate_per_s: rate, run: short, generator_limited, holds });
-        Ok(measured)
+        Ok(Tried { plan, measured })
     }
 }
 
@@ -195,8 +217,9 @@ mod tests {
         let objectives = [Objective::parse("p50<1ms").unwrap()];
         let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &objectives };
         for (first, knee) in [(None, 37_000.0), (Some(100_000.0), 37_000.0), (None, 300.0)] {
-            let (trials, _) = course.search(first, &mut server(knee)).unwrap();
+            let (trials, shown) = course.search(first, &mut server(knee)).unwrap();
             let found = trials.highest_rate_per_s.unwrap();
+            assert_eq!(shown.plan.load, Load::Open { rate: found, arrival: Arrival::Uniform }, "it is told in full");
             assert!(found <= knee && found > knee / (1.0 + CLOSE), "{found}");
             assert!(trials.trials.len() < 20);
         }
@@ -219,6 +242,8 @@ mod tests {
         let rates: Vec<f64> = trials.trials.iter().map(|trial| trial.rate_per_s.round()).collect();
         assert_eq!(rates, [100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0, 25600.0, 51200.0]);
         assert!(trials.trials.iter().all(|trial| trial.holds.is_none()));
+        let (trials, _) = course.ramp(Ramp::parse("500..2k").unwrap(), &mut server(1e9)).unwrap();
+        assert_eq!(trials.trials[9].rate_per_s.to_bits(), 2000_f64.to_bits(), "as it was typed");
     }
 
     #[test]
