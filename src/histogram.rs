@@ -108,8 +108,7 @@ impl Histogram {
 
     /// How many were lost.
     pub fn lost(&self) -> u64 {
-        // An interval in which more came back late than was given up has lost nothing.
-        self.lost.cast_signed().max(0).cast_unsigned()
+        without_debt(self.lost)
     }
 
     /// The same of one interval, as it adds up: with what was taken back.
@@ -208,6 +207,12 @@ impl Histogram {
     }
 }
 
+/// A count of one interval by itself that adds up by wrapping: one in which more came back late than was given up has lost
+/// nothing.
+pub fn without_debt(count: u64) -> u64 {
+    count.cast_signed().max(0).cast_unsigned()
+}
+
 /// The nearest rank of a percentile, from 1.
 pub fn rank(percent: f64, total: u64) -> u64 {
     // Less a little: 99.9 % of 1000 is 999.0000000000001 in binary, and not the last of them.
@@ -220,6 +225,7 @@ pub fn samples_needed(percent: f64) -> u64 {
     let tail = percent.min(100.0 - percent);
     (SAMPLES_BEYOND * 100.0 / tail - 1e-6).ceil() as u64
 }
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

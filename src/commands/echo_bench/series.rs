@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::tally::{SLICE, Slice};
-use crate::histogram::{Histogram, Value, rank};
+use crate::histogram::{Histogram, Value, rank, without_debt};
 use crate::random::Random;
 
 /// As many blocks as a chart has columns; between half of it and all of it are in use.
@@ -58,7 +58,7 @@ impl Block {
 
     /// How many were lost.
     pub fn lost(&self) -> u64 {
-        self.lost.cast_signed().max(0).cast_unsigned()
+        without_debt(self.lost)
     }
 
     /// The latency that `percent` of the messages did not exceed; none if there is no message.

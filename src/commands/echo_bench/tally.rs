@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use crate::connection::Error;
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, without_debt};
 
 /// How long a slice is: short enough for the warm-up rule, and a hundredth of what the hand-over costs.
 pub const SLICE: Duration = Duration::from_millis(50);
@@ -90,6 +90,11 @@ impl Errors {
             self.first_corrupt_offset = other.first_corrupt_offset;
             self.first_corrupt_message = other.first_corrupt_message;
         }
+    }
+
+    /// Those of one interval, as they can be told by themselves.
+    pub fn of_interval(self) -> Errors {
+        Errors { lost: without_debt(self.lost), refused: without_debt(self.refused), ..self }
     }
 
     /// An answer differs, first at this place.

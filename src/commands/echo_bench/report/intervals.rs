@@ -57,8 +57,6 @@ impl Line {
         let seconds = interval.to.saturating_sub(interval.from).as_secs_f64();
         let histogram = &interval.response;
         let at = |percent| histogram.quantile(percent);
-        let mut errors = interval.errors;
-        errors.lost = histogram.lost();
         Line {
             schema: SCHEMA,
             run,
@@ -72,7 +70,7 @@ impl Line {
             p90_us: at(90.0).and_then(finite_us),
             p99_us: at(99.0).and_then(finite_us),
             max_us: (histogram.count() > 0).then(|| microseconds(histogram.max())),
-            errors,
+            errors: interval.errors.of_interval(),
             tcp_info: TcpSum::of(&interval.tcp),
             p50: at(50.0),
             p99: at(99.0),
@@ -104,5 +102,33 @@ impl Line {
             shown(self.p99),
             shown(max),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::histogram::Histogram;
+
+    #[test]
+    fn what_was_refused_is_not_lost_and_what_came_back_is_no_debt() {
+        let told = |lost: u64, refused: u64| {
+            let interval = Interval {
+                from: Duration::ZERO,
+                to: Duration::from_secs(1),
+                began: Instant::now(),
+                response: Histogram::default(),
+                errors: Errors { lost, refused, ..Errors::default() },
+                answered_bytes: 0,
+                sent: 0,
+                tcp: Vec::new(),
+            };
+            let line = Line::of(&interval, 1);
+            (line.errors.lost, line.errors.refused)
+        };
+        assert_eq!(told(1, 2), (1, 2));
+        assert_eq!(told(0_u64.wrapping_sub(1), 0_u64.wrapping_sub(2)), (0, 0));
     }
 }
