@@ -221,6 +221,20 @@ impl fmt::Display for Size {
     }
 }
 
+/// How many a second, for people: a whole number, and below ten, where that would say little, two decimals: `10 000/s`,
+/// `0.50/s`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PerSecond(pub f64);
+
+impl fmt::Display for PerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // From 9.995 on, two decimals would round up to 10.00.
+        let is_small = self.0 > 0.0 && self.0 < 9.995;
+        let number = if is_small { format!("{:.2}", self.0) } else { Count(self.0.round() as u64).to_string() };
+        f.pad(&format!("{number}/s"))
+    }
+}
+
 /// A count for people, its digits in groups of three: `12 345 678`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count(pub u64);
@@ -443,6 +457,16 @@ mod tests {
             [(0, "0"), (999, "999"), (1_000, "1 000"), (64_466, "64 466"), (12_345_678, "12 345 678")]
         {
             assert_eq!(Count(count).to_string(), expected);
+        }
+        for (rate, expected) in [
+            (0.0, "0/s"),
+            (0.5, "0.50/s"),
+            (9.994, "9.99/s"),
+            (9.995, "10/s"),
+            (1999.9, "2 000/s"),
+            (12_345.4, "12 345/s"),
+        ] {
+            assert_eq!(PerSecond(rate).to_string(), expected, "{rate}");
         }
     }
 

@@ -21,7 +21,7 @@ use super::warm_up::{Outcome, WarmUp, Watch};
 use crate::connection::{Conn, Error, TcpInfo};
 use crate::histogram::{Histogram, Value};
 use crate::output::Output;
-use crate::units::{Count, Latency};
+use crate::units::{Latency, PerSecond};
 
 const SLICE_NS: u64 = SLICE.as_nanos() as u64;
 
@@ -383,6 +383,6 @@ impl Bar {
             Some(Value::Infinite) => "lost".to_owned(),
             None => "-".to_owned(),
         };
-        self.bar.set_message(format!("{}/s, p99 {p99}", Count(rate as u64)));
+        self.bar.set_message(format!("{}, p99 {p99}", PerSecond(rate)));
     }
 }

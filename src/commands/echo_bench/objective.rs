@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::arguments::parse_rate;
 use super::collector::Measured;
 use crate::histogram::{Value, samples_needed};
-use crate::units::{Count, Latency, parse_duration};
+use crate::units::{Count, Latency, PerSecond, parse_duration};
 
 /// One condition, as it was typed and as it is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +112,7 @@ impl Objective {
             Metric::Max => (Some(ns(histogram.max())), shown(ns(histogram.max()))),
             Metric::Rate => {
                 let rate = histogram.count() as f64 / measured.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
-                (Some(rate), format!("{}/s", Count(rate as u64)))
+                (Some(rate), PerSecond(rate).to_string())
             }
             Metric::LostShare => {
                 let share = histogram.lost() as f64 / total as f64;

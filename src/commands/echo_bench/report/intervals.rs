@@ -10,7 +10,7 @@ use super::super::collector::Interval;
 use super::super::tally::Errors;
 use super::{TcpSum, finite_us, microseconds};
 use crate::histogram::Value;
-use crate::units::{Count, Latency};
+use crate::units::{Count, Latency, PerSecond};
 
 /// The name and version of the JSON object.
 const SCHEMA: &str = "sockkit.echo-bench.interval/1";
@@ -94,10 +94,10 @@ impl Line {
             format!("   rtt {:>6}{again}", Latency(Duration::from_micros(tcp.rtt_us.into())).to_string())
         });
         format!(
-            "{run}{:>7.2} .. {:<7.2} s {:>12}/s   p50 {:>8}   p99 {:>8}   max {:>8}{tcp}{lost}",
+            "{run}{:>7.2} .. {:<7.2} s {:>14}   p50 {:>8}   p99 {:>8}   max {:>8}{tcp}{lost}",
             self.from_ms / 1e3,
             self.to_ms / 1e3,
-            Count(self.round_trips_per_s as u64),
+            PerSecond(self.round_trips_per_s),
             shown(self.p50),
             shown(self.p99),
             shown(max),

@@ -11,7 +11,7 @@ use super::super::objective::Verdict as Judged;
 use super::super::warm_up::Outcome;
 use super::{Distribution, Percentile, Report, chart};
 use crate::histogram::Value;
-use crate::units::{Count, Elapsed, Latency, Size};
+use crate::units::{Count, Elapsed, Latency, PerSecond, Size};
 
 /// The first column's width: that of its longest word, and two.
 const LABEL: usize = 14;
@@ -66,7 +66,7 @@ impl Report {
         let own = if self.own_server { ", a server of its own" } else { "" };
         let plural = if settings.connections == 1 { "" } else { "s" };
         let pacing = match (settings.rate_per_s, &settings.arrival, settings.window) {
-            (Some(rate), Some(arrival), _) => format!("open loop at {}/s ({arrival})", Count(rate as u64)),
+            (Some(rate), Some(arrival), _) => format!("open loop at {} ({arrival})", PerSecond(rate)),
             (_, _, Some(window)) if window > 1 => format!("closed loop, {window} under way on each"),
             _ => "closed loop".to_owned(),
         };
@@ -88,9 +88,9 @@ impl Report {
 
     fn throughput(&self) -> String {
         let text = format!(
-            "{} ({}/s, {}/s each way)",
+            "{} ({}, {}/s each way)",
             Count(self.round_trips),
-            Count(self.round_trips_per_s as u64),
+            PerSecond(self.round_trips_per_s),
             Size(self.bytes_per_s_each_way as u64)
         );
         label("round trips", &text)
@@ -171,16 +171,16 @@ impl Report {
             let limited = if trial.generator_limited { ", generator limited" } else { "" };
             let us = |value: Option<f64>| value.map_or("-".to_owned(), from_us);
             let text = format!(
-                "{:>9}/s asked {:>9}/s served   p50 {:>8}   p99 {:>8}{holds}{limited}",
-                Count(trial.rate_per_s as u64),
-                Count(trial.run.round_trips_per_s as u64),
+                "{:>11} asked {:>11} served   p50 {:>8}   p99 {:>8}{holds}{limited}",
+                PerSecond(trial.rate_per_s),
+                PerSecond(trial.run.round_trips_per_s),
                 us(trial.run.p50_us),
                 us(trial.run.p99_us),
             );
             lines.push(label("rate", &text));
         }
         if let Some(rate) = self.trials.as_ref().and_then(|trials| trials.highest_rate_per_s) {
-            lines.push(label("highest rate", &format!("{}/s", Count(rate as u64))));
+            lines.push(label("highest rate", &PerSecond(rate).to_string()));
         }
         lines.extend(judged(&self.objectives, &self.changes));
         lines
@@ -205,9 +205,9 @@ impl Report {
                 }
                 if self.round_trips_per_s < rate * 0.95 && self.round_trips > 0 {
                     notes.push(format!(
-                        "{}/s requested, {}/s served; the time in the queue is in the response",
-                        Count(rate as u64),
-                        Count(self.round_trips_per_s as u64)
+                        "{} requested, {} served; the time in the queue is in the response",
+                        PerSecond(rate),
+                        PerSecond(self.round_trips_per_s)
                     ));
                 }
             }
@@ -222,10 +222,10 @@ impl Merged {
         let mut lines: Vec<String> = Vec::new();
         for part in &self.files {
             let lost = if part.lost > 0 { format!(", {} lost", Count(part.lost)) } else { String::new() };
-            let counts = format!("{} ({}/s){lost}", Count(part.round_trips), Count(part.round_trips_per_s as u64));
+            let counts = format!("{} ({}){lost}", Count(part.round_trips), PerSecond(part.round_trips_per_s));
             lines.push(label("file", &format!("{}: {counts}", part.file)));
         }
-        let counts = format!("{} ({}/s)", Count(self.round_trips), Count(self.round_trips_per_s as u64));
+        let counts = format!("{} ({})", Count(self.round_trips), PerSecond(self.round_trips_per_s));
         lines.push(label("round trips", &counts));
         lines.extend(self.round_trip.lines("round trip"));
         lines.extend(judged(&self.objectives, &self.changes));
