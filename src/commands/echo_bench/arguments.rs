@@ -119,8 +119,7 @@ pub struct OutcomeArgs {
     /// Look for the highest rate that fulfils a condition: p99<1ms
     ///
     /// Each rate is measured for --time (default 1s), and for as long as the percentile needs messages, up to a minute; the
-    /// search begins at --rate (default 1000). May be given several
-    /// times; status 5 if no rate does.
+    /// search begins at --rate (default 1000). May be given several times; status 5 if no rate does.
     #[arg(long, value_name = "EXPRESSION", value_parser = Objective::parse, conflicts_with_all = ["messages", "runs", "reconnect", "window"])]
     pub search: Vec<Objective>,
     /// Measure at ten rates, one after the other: 1000..20k

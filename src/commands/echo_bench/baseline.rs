@@ -2,10 +2,12 @@
 //!
 //! Owns the file and the comparison. Must not know how a result came about. Trade-off: runs are compared, not messages:
 //! what differs between runs of one and the same thing (placement, caches, neighbours) is larger than what the many
-//! messages of one run know; so it takes several runs on either side, and 95 % confidence over all that is compared, to call something worse.
+//! messages of one run know; so it takes several runs on either side, and 95 % confidence over all that is compared, to
+//! call something worse.
 
 use std::fmt;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -95,7 +97,8 @@ impl Saved {
 
     /// Writes it.
     pub fn write(&self, file: &mut File) -> Result<()> {
-        serde_json::to_writer_pretty(file, self).context("write the result")
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        file.write_all(text.as_bytes()).context("write the result")
     }
 
     /// Refuses what cannot be compared: a difference in what was measured is no difference in how quick it is.

@@ -99,6 +99,7 @@ pub fn together(runs: Vec<Measured>) -> Measured {
         sum.discarded += run.discarded;
         sum.answered_bytes += run.answered_bytes;
         sum.elapsed += run.elapsed;
+        sum.warm_up += run.warm_up;
         sum.is_interrupted |= run.is_interrupted;
         sum.settled = sum.settled.max(run.settled);
         sum.failure = sum.failure.or(run.failure);
