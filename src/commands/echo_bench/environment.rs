@@ -24,13 +24,11 @@ use usage::{MachineTime, own_ticks, server_usage};
 pub use usage::{Usage, thread_usage};
 pub use warnings::of_plan as warnings_of_plan;
 
-/// Keeps the current thread, and those that it starts, on these CPUs.
+/// Keeps the current thread, and those that it starts, on this CPU.
 #[cfg(target_os = "linux")]
-pub fn pin(cpus: &[usize]) -> std::io::Result<()> {
+pub fn pin(cpu: usize) -> std::io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    for cpu in cpus {
-        set.set(*cpu);
-    }
+    set.set(cpu);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
@@ -142,8 +140,9 @@ impl Environment {
     /// `2 CPUs: 49 % ours, 1 % others', 0 % stolen`: who used the CPUs, in one line.
     pub fn text(&self) -> String {
         let percent = |share: Option<f64>| share.map_or("?".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let plural = if self.cpus == 1 { "" } else { "s" };
         let mut text = format!(
-            "{} CPUs: {} ours, {} others', {} stolen",
+            "{} CPU{plural}: {} ours, {} others', {} stolen",
             self.cpus,
             percent(self.cpu_own),
             percent(self.cpu_foreign),

@@ -8,9 +8,8 @@ mod blocking;
 mod readiness;
 mod reconnect;
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,14 +17,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::environment::{self, Usage};
-use super::length::Lengths;
 use super::message::Message;
 use super::pacing::Arrival;
 use super::plan::{Plan, Target, Until};
-
 use super::tally::{Clock, Shape, Shared, Slice, Tally};
 use super::warm_up::WarmUp;
-use crate::connection::{Cause, Conn, Dial, Error, Op, Options, Source, Transport};
+use crate::connection::{Address, Cause, Conn, Error, Op};
 use crate::random::Random;
 
 /// How messages follow each other.
@@ -57,24 +54,14 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What one thread is to do.
 #[derive(Debug)]
 struct Work {
+    plan: Arc<Plan>,
+    addresses: Arc<Vec<Address>>,
     conns: Arc<Vec<Conn>>,
-    transport: Transport,
-    lengths: Lengths,
-    load: Load,
-    reconnect: Option<u64>,
-    reply_timeout: Duration,
-    is_spinning: bool,
-    seed: u64,
-    connections: u32,
+    /// Which of how many threads it is for, from 0.
     thread: usize,
     threads: usize,
-    cpu: Option<usize>,
     clock: Clock,
     shared: Arc<Shared>,
-    addresses: Arc<Vec<crate::connection::Address>>,
-    options: Options,
-    source: Source,
-    connect_timeout: Duration,
 }
 
 /// What a thread writes with.
@@ -84,21 +71,16 @@ struct Lane {
     salt: u16,
     /// How many connections there are in all.
     connections: u32,
-    /// What has come back before the current message, for the offset of a wrong byte.
-    echoed_bytes: u64,
-    has_answered: bool,
 }
 
 impl Work {
     fn lane(&self, index: usize) -> Lane {
         Lane {
             // The pattern is the same for all threads, so that an answer on the wrong connection differs in its number only.
-            message: Message::new(self.lengths.min(), self.lengths.max(), self.seed),
-            random: Random::new(self.seed, 1_000_000 + self.thread as u64),
+            message: Message::new(self.plan.lengths.min(), self.plan.lengths.max(), self.plan.seed),
+            random: Random::new(self.plan.seed, 1_000_000 + self.thread as u64),
             salt: self.salt(index),
-            connections: self.connections,
-            echoed_bytes: 0,
-            has_answered: false,
+            connections: self.plan.connections,
         }
     }
 
@@ -108,17 +90,13 @@ impl Work {
     }
 
     fn reply_timeout_ns(&self) -> u64 {
-        self.reply_timeout.as_nanos() as u64
+        self.plan.reply_timeout.as_nanos() as u64
     }
 
     /// A part of the reply timeout, so that so many of them are the whole, and none is long.
     fn patience(&self) -> Duration {
-        let parts = self.reply_timeout.as_nanos().div_ceil(PATIENCE.as_nanos()).max(1);
-        (self.reply_timeout / parts as u32).max(Duration::from_micros(1))
-    }
-
-    fn dial(&self) -> Dial<'_> {
-        Dial { transport: self.transport, options: &self.options, source: &self.source, timeout: self.connect_timeout }
+        let parts = self.plan.reply_timeout.as_nanos().div_ceil(PATIENCE.as_nanos()).max(1);
+        (self.plan.reply_timeout / parts as u32).max(Duration::from_micros(1))
     }
 }
 
@@ -177,6 +155,7 @@ pub fn start(plan: &Plan, target: &Target, conns: Vec<Conn>) -> Result<Running> 
         count_from: AtomicU64::new(count_from),
         end: AtomicU64::new(end),
     });
+    let plan = Arc::new(plan.clone());
     let hands = deal(conns, plan.threads as usize, plan.reconnect.is_some());
     let (filling, filled) = mpsc::channel();
     let mut running =
@@ -192,24 +171,13 @@ pub fn start(plan: &Plan, target: &Target, conns: Vec<Conn>) -> Result<Running> 
         running.empty.push(emptied);
         running.conns.push(conns.clone());
         let work = Work {
+            plan: plan.clone(),
+            addresses: target.addresses.clone(),
             conns,
-            transport: plan.transport,
-            lengths: plan.lengths.clone(),
-            load: plan.load,
-            reconnect: plan.reconnect,
-            reply_timeout: plan.reply_timeout,
-            is_spinning: plan.is_spinning,
-            seed: plan.seed,
-            connections: plan.connections,
             thread,
             threads,
-            cpu: (!plan.cpus.is_empty()).then(|| plan.cpus[thread % plan.cpus.len()]),
             clock,
             shared: shared.clone(),
-            addresses: target.addresses.clone(),
-            options: plan.options.clone(),
-            source: Source::default(),
-            connect_timeout: plan.connect_timeout,
         };
         let tally = Tally::new(shared.clone(), shape, filling.clone(), empty);
         running.threads.push(thread::Builder::new().name("load".to_owned()).spawn(move || drive(&work, tally))?);
@@ -229,11 +197,11 @@ fn deal(conns: Vec<Conn>, threads: usize, reconnects: bool) -> Vec<Vec<Conn>> {
 }
 
 fn drive(work: &Work, mut tally: Tally) -> Ended {
-    prepare_thread(work.cpu);
+    prepare_thread(&work.plan.cpus, work.thread);
     let before = environment::thread_usage();
-    let is_simple = work.load == Load::Closed { window: 1 } && work.conns.len() == 1;
-    let result = if work.reconnect.is_some() {
-        reconnect::drive(work, &mut tally)
+    let is_simple = work.plan.load == Load::Closed { window: 1 } && work.conns.len() == 1;
+    let result = if let Some(messages) = work.plan.reconnect {
+        reconnect::drive(work, messages, &mut tally)
     } else if is_simple {
         blocking::drive(work, &mut tally)
     } else {
@@ -248,18 +216,18 @@ fn drive(work: &Work, mut tally: Tally) -> Ended {
 }
 
 /// Puts the thread where it was asked to be, and has its timers kept to the nanosecond: by default the system may be 50 µs
-/// late to save power.
-fn prepare_thread(cpu: Option<usize>) {
+/// late to save power. Elsewhere the plan has refused CPUs, and the timers are as they are.
+fn prepare_thread(cpus: &[usize], thread: usize) {
     #[cfg(target_os = "linux")]
     {
-        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        if let Some(cpu) = cpu {
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        if !cpus.is_empty() {
             // The plan has seen that this processor may be used.
-            let _ = environment::pin(&[cpu]);
+            let _ = environment::pin(cpus[thread % cpus.len()]);
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (cpu, NonZeroU64::new(1));
+    let _ = (cpus, thread);
 }
 
 /// The server closed the connection although an answer was due.
@@ -267,9 +235,8 @@ fn ended_early(conn: &Conn) -> Error {
     Error::new(Op::Receive, conn, conn.age(), Cause::EndedEarly("the server closed the connection before its answer"))
 }
 
-/// The slices' clock starts with the threads, and what the warm-up has found is told to them here.
+/// Tells the threads that the warm-up ends at `from`, and so when the run ends, if it has a time.
 pub fn count_from(shared: &Shared, from: u64, time: Option<Duration>) {
-    use std::sync::atomic::Ordering;
     let end = time.map_or(u64::MAX, |time| from + time.as_nanos() as u64);
     shared.end.store(end, Ordering::Release);
     shared.count_from.store(from, Ordering::Release);

@@ -17,7 +17,7 @@ use super::warm_up::{self, WarmUp};
 use crate::cli::{UsageError, cores};
 use crate::commands::serve::Embedded;
 use crate::connection::dial::Failed;
-use crate::connection::{Address, Conn, Dial, Endpoint, Options, Role, Source, Transport, dial, resolve};
+use crate::connection::{Address, Conn, Dial, Endpoint, Error, Options, Role, Source, Transport, dial, resolve};
 use crate::random;
 
 /// When to stop.
@@ -150,12 +150,16 @@ impl Plan {
     }
 
     /// Dials every connection, before any clock starts.
-    pub fn connect(&self, target: &Target) -> Result<Vec<Conn>> {
+    pub fn connect(&self, target: &Target) -> Result<Vec<Conn>, Error> {
+        (0..self.connections).map(|_| self.dial(&target.addresses)).collect()
+    }
+
+    /// Dials one connection.
+    pub fn dial(&self, addresses: &[Address]) -> Result<Conn, Error> {
         let source = Source::default();
         let plan =
             Dial { transport: self.transport, options: &self.options, source: &source, timeout: self.connect_timeout };
-        let one = |_| Ok(dial(&target.addresses, &plan).map_err(Failed::into_error)?.conn);
-        (0..self.connections).map(one).collect()
+        Ok(dial(addresses, &plan).map_err(Failed::into_error)?.conn)
     }
 }
 
@@ -248,14 +252,7 @@ impl Target {
                 resolve(endpoint, &args.transport.query(plan.transport, false, Some(plan.connect_timeout)))?.addresses,
             ),
             None => {
-                #[cfg(target_os = "linux")]
-                if let Some(cpu) = plan.cpus.last() {
-                    // Its threads inherit the place of the one that starts them; the load's have their own.
-                    super::environment::pin(&[*cpu]).with_context(|| format!("keep the server on CPU {cpu}"))?;
-                }
-                let server =
-                    Embedded::start(plan.transport, args.transport.allowed(), &args.options, (&args.faults, plan.seed))
-                        .context("start a server")?;
+                let server = start_server(args, plan)?;
                 let address = server.address().clone();
                 (Some(server), vec![address])
             }
@@ -272,6 +269,21 @@ impl Target {
     pub fn name(&self) -> String {
         self.addresses.first().map(ToString::to_string).unwrap_or_default()
     }
+}
+
+/// Starts a server of our own, on the last of the plan's CPUs.
+fn start_server(args: &Args, plan: &Plan) -> Result<Embedded> {
+    let start = || {
+        #[cfg(target_os = "linux")]
+        if let Some(cpu) = plan.cpus.last() {
+            super::environment::pin(*cpu).with_context(|| format!("keep the server on CPU {cpu}"))?;
+        }
+        Embedded::start(plan.transport, args.transport.allowed(), &args.options, (&args.faults, plan.seed))
+            .context("start a server")
+    };
+    // A server's threads inherit the place of the one that starts them; this one, which reads the slices, stays free.
+    let joined = std::thread::scope(|scope| scope.spawn(start).join());
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The plan of a command line, for the tests of others.

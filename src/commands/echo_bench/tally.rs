@@ -264,14 +264,13 @@ impl Tally {
     /// Whether one more message may be sent at this time.
     #[inline]
     pub fn goes_on(&mut self, now: u64) -> bool {
-        if now >= self.slice_ends {
-            self.hand_over(now);
-        }
+        self.move_on(now);
         now < self.end && !self.shared.is_stopped() && (now < self.count_from || self.shared.take_one())
     }
 
-    /// Nothing has come for a while: moves on to the slice of this time, so that what was measured before is seen.
-    pub fn goes_on_waiting(&mut self, now: u64) {
+    /// Moves on to the slice of this time, so that what was measured before is seen even if nothing has come for a while.
+    #[inline]
+    pub fn move_on(&mut self, now: u64) {
         if now >= self.slice_ends {
             self.hand_over(now);
         }
@@ -285,7 +284,7 @@ impl Tally {
 
     /// A connection was made.
     pub fn connected(&mut self, begun: u64, connected: u64) {
-        self.goes_on_waiting(connected);
+        self.move_on(connected);
         if let Some(connects) = &mut self.slice.connects
             && begun >= self.count_from
         {
@@ -350,9 +349,8 @@ impl Tally {
         }
     }
 
-    /// Moves on to the slice of this time.
     #[cold]
-    pub fn hand_over(&mut self, now: u64) {
+    fn hand_over(&mut self, now: u64) {
         // A slice that comes back is used again; it is late only if the collector does not run, and then a new one is made.
         let empty = self.empty.try_recv().unwrap_or_else(|_| Box::new(Slice::new(self.shape)));
         let full = std::mem::replace(&mut self.slice, empty);

@@ -10,44 +10,66 @@ use crate::connection::{Clock, Conn, Error, Kind, Op};
 
 /// Drives the one connection of a thread.
 pub(super) fn drive(work: &Work, tally: &mut Tally) -> Result<(), Error> {
-    let conn = &work.conns[0];
-    let mut lane = Pair { work, conn, lane: work.lane(0), answer: vec![0; work.lengths.max() + 1] };
-    if !work.is_spinning {
-        conn.set_blocking()?;
-        conn.set_reply_timeout(work.patience())?;
+    let (mut lane, mut answer) = (work.lane(0), answer_buffer(work));
+    let mut pair = Pair::new(work, &work.conns[0], &mut lane, &mut answer)?;
+    if work.plan.transport.is_stream() {
+        pair.measure_stream(u64::MAX, tally).map(drop)
+    } else {
+        pair.measure_datagrams(tally)
     }
-    if work.transport.is_stream() { lane.measure_stream(tally) } else { lane.measure_datagrams(tally) }
+}
+
+/// One byte longer than a message, so that an answer that is too long shows.
+pub(super) fn answer_buffer(work: &Work) -> Vec<u8> {
+    vec![0; work.plan.lengths.max() + 1]
 }
 
 /// The two ends, and what is between them.
-struct Pair<'a> {
+pub(super) struct Pair<'a> {
     work: &'a Work,
     conn: &'a Conn,
-    lane: Lane,
-    /// One byte longer than a message, so that an answer that is too long shows.
-    answer: Vec<u8>,
+    lane: &'a mut Lane,
+    answer: &'a mut [u8],
+    has_answered: bool,
 }
 
-impl Pair<'_> {
-    fn measure_stream(&mut self, tally: &mut Tally) -> Result<(), Error> {
+impl<'a> Pair<'a> {
+    /// Exchanges messages with this connection from now on.
+    pub(super) fn new(
+        work: &'a Work,
+        conn: &'a Conn,
+        lane: &'a mut Lane,
+        answer: &'a mut [u8],
+    ) -> Result<Pair<'a>, Error> {
+        if !work.plan.is_spinning {
+            conn.set_blocking()?;
+            conn.set_reply_timeout(work.patience())?;
+        }
+        Ok(Pair { work, conn, lane, answer, has_answered: false })
+    }
+
+    /// Sends so many messages, or until the run ends; says whether it has.
+    pub(super) fn measure_stream(&mut self, messages: u64, tally: &mut Tally) -> Result<bool, Error> {
         let mut now = self.work.clock.now();
-        let mut sequence = 0;
-        while tally.goes_on(now) {
-            sequence += 1;
-            let length = self.work.lengths.next(&mut self.lane.random);
+        let mut echoed_bytes = 0;
+        for sequence in 1..=messages {
+            if !tally.goes_on(now) {
+                return Ok(true);
+            }
+            let length = self.work.plan.lengths.next(&mut self.lane.random);
             tally.slice.sent += 1;
             self.send(sequence, length)?;
-            let Some(received) = self.stream_answer(now, length, tally)? else { return Ok(()) };
+            let Some(received) = self.stream_answer(now, length, tally)? else { return Ok(true) };
             if let Some(offset) =
                 self.lane.message.difference(self.lane.salt, sequence, length, 0, &self.answer[..length])
             {
-                tally.slice.errors.note_corrupt(sequence, self.lane.echoed_bytes + offset as u64);
+                tally.slice.errors.note_corrupt(sequence, echoed_bytes + offset as u64);
             }
-            self.lane.echoed_bytes += length as u64;
+            echoed_bytes += length as u64;
             // In a closed loop one answer's arrival is the next message's beginning: one clock read does for both.
             now = if tally.answered(now, now, received, length) { self.work.clock.now() } else { received };
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The whole answer, in as many pieces as it comes, and its time; none if the run was ended meanwhile.
@@ -59,13 +81,18 @@ impl Pair<'_> {
                 Some(count) => filled += count,
                 None => {
                     let now = self.work.clock.now();
-                    tally.goes_on_waiting(now);
+                    tally.move_on(now);
                     if self.work.shared.is_stopped() {
                         return Ok(None);
                     }
                     if now - sent >= self.work.reply_timeout_ns() {
                         tally.lost(sent);
-                        return Err(Error::timed_out(Op::Receive, self.conn, self.work.reply_timeout, Clock::Reply));
+                        return Err(Error::timed_out(
+                            Op::Receive,
+                            self.conn,
+                            self.work.plan.reply_timeout,
+                            Clock::Reply,
+                        ));
                     }
                 }
             }
@@ -83,11 +110,11 @@ impl Pair<'_> {
     fn exchange_datagrams(&mut self, ledger: &mut Ledger, tally: &mut Tally) -> Result<(), Error> {
         let mut now = self.work.clock.now();
         while tally.goes_on(now) {
-            let length = self.work.lengths.next(&mut self.lane.random);
+            let length = self.work.plan.lengths.next(&mut self.lane.random);
             tally.slice.sent += 1;
             // An error of an earlier datagram is told to the next call, whichever it is.
             let refused = match self.send(ledger.next(), length) {
-                Err(error) if error.kind() == Kind::Refused && self.lane.has_answered => true,
+                Err(error) if error.kind() == Kind::Refused && self.has_answered => true,
                 result => result.map(|()| false)?,
             };
             ledger.send(now, now, length, &mut tally.slice.errors);
@@ -104,14 +131,14 @@ impl Pair<'_> {
     fn datagram_answer(&mut self, sent: u64, ledger: &mut Ledger, tally: &mut Tally) -> Result<Option<u64>, Error> {
         while ledger.waiting() > 0 {
             let count = match self.recv(0, self.answer.len()) {
-                Err(error) if error.kind() == Kind::Refused && self.lane.has_answered => {
+                Err(error) if error.kind() == Kind::Refused && self.has_answered => {
                     return Ok(self.refused(ledger, tally));
                 }
                 result => result?,
             };
             let received = self.work.clock.now();
             let Some(count) = count else {
-                tally.goes_on_waiting(received);
+                tally.move_on(received);
                 if self.work.shared.is_stopped() {
                     return Ok(None);
                 }
@@ -121,7 +148,7 @@ impl Pair<'_> {
                 }
                 continue;
             };
-            self.lane.has_answered = true;
+            self.has_answered = true;
             if self.lane.book(ledger, &self.answer[..count], received, tally) {
                 return Ok(Some(if received < tally.slice_ends() { received } else { self.work.clock.now() }));
             }
@@ -134,7 +161,7 @@ impl Pair<'_> {
         if let Some(entry) = ledger.refuse() {
             tally.refused(entry.intended);
         }
-        std::thread::sleep(super::REFUSED_PAUSE.min(self.work.reply_timeout));
+        std::thread::sleep(super::REFUSED_PAUSE.min(self.work.plan.reply_timeout));
         None
     }
 
@@ -142,7 +169,7 @@ impl Pair<'_> {
     #[inline]
     fn send(&mut self, sequence: u64, length: usize) -> Result<(), Error> {
         let mut bytes = self.lane.message.of(self.lane.salt, sequence, length);
-        if !self.work.is_spinning {
+        if !self.work.plan.is_spinning {
             return self.conn.send_all(bytes);
         }
         while !self.work.shared.is_stopped() {
@@ -158,7 +185,7 @@ impl Pair<'_> {
     /// What came into this part of the answer; none if nothing came in a while.
     #[inline]
     fn recv(&mut self, from: usize, to: usize) -> Result<Option<usize>, Error> {
-        if self.work.is_spinning {
+        if self.work.plan.is_spinning {
             return self.spin(from, to);
         }
         match self.conn.recv(&mut self.answer[from..to]) {

@@ -107,16 +107,16 @@ impl<'a> Loop<'a> {
             next: 1,
             owed: 0,
             has_answered: false,
-            book: if work.transport.is_stream() {
+            book: if work.plan.transport.is_stream() {
                 Book::Stream(Stream::default())
             } else {
                 Book::Datagrams(Ledger::new(history))
             },
         };
-        let schedule = match work.load {
+        let schedule = match work.plan.load {
             Load::Closed { .. } => None,
             Load::Open { rate, arrival } => {
-                Some(Schedule::new(work.clock.now(), rate, arrival, work.seed, work.thread, work.threads))
+                Some(Schedule::new(work.clock.now(), rate, arrival, work.plan.seed, work.thread, work.threads))
             }
         };
         Ok(Loop {
@@ -124,7 +124,7 @@ impl<'a> Loop<'a> {
             crowd,
             lane: work.lane(0),
             tracks: (0..work.conns.len()).map(track).collect(),
-            block: vec![0; BLOCK_BYTES.max(work.lengths.max() + 1)],
+            block: vec![0; BLOCK_BYTES.max(work.plan.lengths.max() + 1)],
             waiting: 0,
             queued: 0,
             schedule,
@@ -134,7 +134,7 @@ impl<'a> Loop<'a> {
 
     fn measure(&mut self, tally: &mut Tally) -> Result<(), Error> {
         let mut now = self.work.clock.now();
-        if let Load::Closed { window } = self.work.load {
+        if let Load::Closed { window } = self.work.plan.load {
             for _ in 0..window {
                 for index in 0..self.tracks.len() {
                     now = self.work.clock.now();
@@ -142,7 +142,8 @@ impl<'a> Loop<'a> {
                 }
             }
         }
-        let check_ns = OVERDUE_CHECK.min(self.work.reply_timeout / 4).max(Duration::from_millis(1)).as_nanos() as u64;
+        let check_ns =
+            OVERDUE_CHECK.min(self.work.plan.reply_timeout / 4).max(Duration::from_millis(1)).as_nanos() as u64;
         let mut next_check = now + check_ns;
         let mut ready = Vec::with_capacity(self.tracks.len());
         loop {
@@ -164,7 +165,7 @@ impl<'a> Loop<'a> {
             now = self.work.clock.now();
             if now >= next_check {
                 next_check = now + check_ns;
-                tally.goes_on_waiting(now);
+                tally.move_on(now);
                 self.give_up_overdue(now, tally)?;
             }
         }
@@ -174,7 +175,7 @@ impl<'a> Loop<'a> {
     fn wait(&mut self, now: u64, due: Option<u64>, next_check: u64, ready: &mut Vec<Ready>) -> Result<(), Error> {
         let wake = WAKE.as_nanos() as u64;
         let until = due.map_or(next_check, |due| due.saturating_sub(wake).min(next_check));
-        let timeout = if self.work.is_spinning { 0 } else { until.saturating_sub(now) };
+        let timeout = if self.work.plan.is_spinning { 0 } else { until.saturating_sub(now) };
         let tracks = &self.tracks;
         let wants_room = |index: usize| !tracks[index].unsent.is_empty();
         let found = self
@@ -182,7 +183,7 @@ impl<'a> Loop<'a> {
             .wait(&self.work.conns, wants_room, Duration::from_nanos(timeout), due.is_some())
             .map_err(|error| self.work.conns[0].error(Op::Receive, error))?;
         ready.extend_from_slice(found);
-        if ready.is_empty() && timeout == 0 && !self.work.is_spinning {
+        if ready.is_empty() && timeout == 0 && !self.work.plan.is_spinning {
             // The peer may need this very core.
             std::thread::yield_now();
         }
@@ -203,10 +204,10 @@ impl<'a> Loop<'a> {
                 return Ok(None);
             }
             let index = self.turn;
-            self.turn = (self.turn + 1) % self.tracks.len();
             if self.queued >= QUEUED_MAX {
                 return Err(rate_too_high(&self.work.conns[index]));
             }
+            self.turn = (self.turn + 1) % self.tracks.len();
             let has_room = self.tracks[index].unsent.is_empty();
             self.enqueue(index, due, tally);
             // What the socket has no room for is the peer's doing, and goes when there is; what it has room for and is late
@@ -221,7 +222,7 @@ impl<'a> Loop<'a> {
     /// A closed loop's next message, if there is to be one.
     #[inline]
     fn begin(&mut self, index: usize, now: u64, tally: &mut Tally) -> Result<(), Error> {
-        if self.schedule.is_some() || matches!(self.work.load, Load::Open { .. }) || !tally.goes_on(now) {
+        if self.schedule.is_some() || matches!(self.work.plan.load, Load::Open { .. }) || !tally.goes_on(now) {
             return Ok(());
         }
         self.enqueue(index, now, tally);
@@ -230,11 +231,11 @@ impl<'a> Loop<'a> {
 
     #[inline]
     fn enqueue(&mut self, index: usize, intended: u64, tally: &mut Tally) {
-        let length = self.work.lengths.next(&mut self.lane.random);
+        let length = self.work.plan.lengths.next(&mut self.lane.random);
         self.tracks[index].unsent.push_back(Unsent { intended, length });
         self.waiting += 1;
-        tally.slice.sent += 1;
         self.queued += 1;
+        tally.slice.sent += 1;
     }
 
     /// Sends what the system takes; the rest goes when it says that there is room. `now` is the time if it is known.
@@ -264,8 +265,8 @@ impl<'a> Loop<'a> {
                 track.offset = 0;
                 track.next += 1;
                 track.unsent.pop_front();
-            }
                 self.queued -= 1;
+            }
         }
         Ok(())
     }
@@ -286,7 +287,7 @@ impl<'a> Loop<'a> {
         loop {
             let conn = &self.work.conns[index];
             let count = match conn.try_recv(&mut self.block) {
-                Ok(Some(0)) if self.work.transport.is_stream() => {
+                Ok(Some(0)) if self.work.plan.transport.is_stream() => {
                     // An idle connection may be closed; one that owes an answer may not.
                     let is_idle = matches!(&self.tracks[index].book, Book::Stream(stream) if stream.flights.is_empty());
                     return if is_idle { Ok(self.work.clock.now()) } else { Err(ended_early(conn)) };
@@ -301,7 +302,7 @@ impl<'a> Loop<'a> {
             };
             let received = self.work.clock.now();
             self.tracks[index].has_answered = true;
-            if !self.work.transport.is_stream() {
+            if !self.work.plan.transport.is_stream() {
                 self.receive_datagram(index, count, received, tally)?;
                 continue;
             }
@@ -383,7 +384,7 @@ impl<'a> Loop<'a> {
                             .skip(usize::from(track.offset > 0))
                             .for_each(|one| tally.lost(one.intended));
                         let conn = &self.work.conns[index];
-                        return Err(Error::timed_out(Op::Receive, conn, self.work.reply_timeout, Clock::Reply));
+                        return Err(Error::timed_out(Op::Receive, conn, self.work.plan.reply_timeout, Clock::Reply));
                     }
                 }
                 Book::Datagrams(ledger) => {
@@ -400,13 +401,13 @@ impl<'a> Loop<'a> {
     }
 }
 
-/// The server sent more than it was sent: whatever it is, it does not echo.
 /// Neither this machine nor the server is as quick as the plan.
 fn rate_too_high(conn: &Conn) -> Error {
     let why = "the rate cannot be kept: four million messages are due that there was no room for";
     Error::new(Op::Send, conn, conn.age(), Cause::Unsupported(why))
 }
 
+/// The server sent more than it was sent: whatever it is, it does not echo.
 fn more_than_sent(conn: &Conn) -> Error {
     Error::new(Op::Receive, conn, conn.age(), Cause::Misbehaved("the server sent more than it was sent"))
 }
