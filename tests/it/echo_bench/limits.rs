@@ -1,11 +1,48 @@
-//! What this side and the other run out of, or do not have: descriptors, receive buffers, a listener, an address, the time to
-//! begin.
+//! What is refused, and what this side and the other run out of, or do not have: descriptors, receive buffers, a listener, an
+//! address, time.
 
 use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
 
 use super::{report, tcp_server};
-use crate::harness::{Run, Server};
+use crate::harness::{Run, Server, mask};
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for (words, code, stderr) in [
+        (
+            "127.0.0.1:1",
+            1,
+            "sockkit: connect 127.0.0.1:1 (tcp) failed after TIME: Connection refused (ECONNREFUSED, 111)\n",
+        ),
+        ("-l 0", 2, "sockkit: -l 0 is not in 1 to 67108864 bytes for tcp\n"),
+        ("-u -l 65508", 2, "sockkit: -l 65508 is not in 1 to 65507 bytes for udp\n"),
+        (
+            "-l 9..0",
+            2,
+            "sockkit: invalid value '9..0' for '--length <SIZE>': \"9..0\" is not a range: 9 is more than 0\n",
+        ),
+        ("-W 0", 2, "sockkit: -W 0 waits for no answer: the shortest is 1us\n"),
+        (
+            "-r 0",
+            2,
+            "sockkit: invalid value '0' for '--rate <RATE>': \"0\" is not a rate: it sends nothing, for example 10000, 10k (a second) or 0.5\n",
+        ),
+        ("--reconnect 1 -c 300", 2, "sockkit: --reconnect makes at most 256 connections at a time\n"),
+        ("-t 0", 2, "sockkit: -t 0 measures nothing\n"),
+        ("127.0.0.1:0", 2, "sockkit: port 0 is only for listening: there the system chooses one\n"),
+    ] {
+        let finished = Run::sockkit(&format!("echo-bench {words}")).finish();
+        assert_eq!((finished.code, mask(&finished.stderr).as_str()), (code, stderr), "{words}");
+        assert!(finished.stdout.is_empty(), "{words}");
+    }
+    let both = Run::sockkit("echo-bench -n 1 -t 1").finish();
+    assert!(both.code == 2 && both.stderr.contains("cannot be used with"), "{}", both.stderr);
+    // Neither this machine nor any server is as quick: it does not take all of its memory to find out.
+    let finished = Run::sockkit("echo-bench -r 100M -t 1h --warm-up 0").finish();
+    assert!(finished.code == 4 && finished.stderr.contains("the rate cannot be kept"), "{}", finished.stderr);
+    assert!(String::from_utf8(finished.stdout).unwrap().contains("\nerrors        ended early\n"));
+}
 
 #[test]
 fn a_name_without_an_address_is_told_before_anything_else() {
@@ -56,7 +93,7 @@ mod linux {
     use serde_json::Value;
 
     use super::*;
-    use crate::harness::{DEADLINE, Owned, SOCKKIT, Signal, can_unshare, kill, mask, unshared, until};
+    use crate::harness::{DEADLINE, Owned, SOCKKIT, Signal, can_unshare, kill, unshared, until};
 
     #[test]
     fn datagrams_that_are_refused_are_counted_apart_from_the_lost() {

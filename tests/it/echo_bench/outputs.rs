@@ -118,6 +118,33 @@ fn a_histogram_log_is_read_by_another_decoder() {
 }
 
 #[test]
+fn a_page_holds_everything_and_opens_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let words = format!("-r 5000 -n 2000 --html {} --svg {}", path("page.html").display(), path("chart.svg").display());
+    let (report, status) = report(&words);
+    assert_eq!(status, 0, "{report}");
+    let page = std::fs::read_to_string(path("page.html")).unwrap();
+    for id in ["report", "spectrum", "time-series", "histogram", "environment", "data"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(data).unwrap()["round_trips"], 2000);
+    // It must need nothing else: no address is fetched.
+    let addresses: Vec<&str> = page.match_indices("://").map(|(at, _)| &page[at.saturating_sub(5)..at + 20]).collect();
+    assert!(addresses.iter().all(|address| address.contains("www.w3.org")), "{addresses:?}");
+    assert!(std::fs::read_to_string(path("chart.svg")).unwrap().starts_with("<svg "));
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(browser) = browsers.into_iter().find(|browser| has(browser)) else { return };
+    let seen = Run::program(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args([format!("file://{}", path("page.html").display())])
+        .finish();
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    assert!(seen.contains("Latency by percentile") && seen.contains("id=\"spectrum\""), "{seen}");
+}
+
+#[test]
 fn the_charts_are_well_formed() {
     if !has("python3") {
         return;
@@ -182,6 +209,12 @@ fn a_file_that_cannot_be_made_is_found_before_the_run() {
         // It would take so long.
         let refused = Run::sockkit(&format!("echo-bench -t 1h {flag} {path}")).finish();
         assert!(refused.code == 4 && refused.stderr.contains("create "), "{flag}: {}", refused.stderr);
+        #[cfg(target_os = "linux")]
+        {
+            let full = Run::sockkit(&format!("echo-bench -n 100 {flag} /dev/full")).finish();
+            let says = " failed: No space left on device (ENOSPC, 28)\n";
+            assert!(full.code == 4 && full.stderr.ends_with(says), "{flag}: {}", full.stderr);
+        }
     }
 }
 
