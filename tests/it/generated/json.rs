@@ -14,17 +14,21 @@ use super::readme::read;
 use crate::harness::{Peer, Place, Run, Server, Signal, pattern, plain_socket, read_exactly};
 use crate::serve::telling::ask_many;
 
-/// The fields of the table below a schema's heading.
-fn documented(readme: &str, schema: &str) -> BTreeSet<String> {
+/// The rows of the table below a schema's heading: the names in the first column, and those in what is said of them.
+fn rows(readme: &str, schema: &str) -> Vec<[BTreeSet<String>; 2]> {
     let heading = format!("`{schema}`\n");
     let section = readme.split_once(&heading).unwrap_or_else(|| panic!("nothing is said of {schema}")).1;
     let rows = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
-    let field = Regex::new(r"`([^`]+)`").expect("a pattern");
-    let fields = |row: &str| {
-        let first = row.split('|').nth(1).unwrap_or_default().to_owned();
-        field.captures_iter(&first).map(|found| found[1].to_owned()).collect::<Vec<_>>()
+    let name = Regex::new(r"`([^`]+)`").expect("a pattern");
+    let names = |cell: Option<&str>| -> BTreeSet<String> {
+        name.captures_iter(cell.unwrap_or_default()).map(|found| found[1].to_owned()).collect()
     };
-    rows.flat_map(fields).collect()
+    rows.map(|row| [1, 2].map(|cell| names(row.split('|').nth(cell)))).collect()
+}
+
+/// The fields of that table.
+fn documented(readme: &str, schema: &str) -> BTreeSet<String> {
+    rows(readme, schema).into_iter().flat_map(|[fields, _]| fields).collect()
 }
 
 /// The fields of records, those inside of others as `outer.inner`.
@@ -49,7 +53,7 @@ fn fields(records: &str, schema: &str) -> BTreeSet<String> {
 }
 
 /// Records of each form, with every field that there is.
-fn records() -> [(&'static str, String); 7] {
+fn records() -> [(&'static str, String); 8] {
     let server = Server::start(
         "--json --grace 1 --send-buffer 4Ki --deny 127.0.0.2 -F delay=0s..1ms,conn=1 -F no-accept=1ms --record /dev/null",
     );
@@ -70,6 +74,10 @@ fn records() -> [(&'static str, String); 7] {
     let bench = Run::sockkit("echo-bench --json -n 1000").args([&target]).finish().stdout;
     let intervals = Run::sockkit("echo-bench --json -n 100 -i 50ms").args([&target]).finish().stdout;
     let intervals = String::from_utf8(intervals).expect("text").lines().next().expect("an interval").to_owned();
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("kept").display().to_string();
+    Run::sockkit(&format!("echo-bench --json -n 100 --runs 1 --save {kept}")).args([&target]).finish();
+    let merged = Run::sockkit(&format!("echo-bench --json --merge {kept}")).finish().stdout;
     // One that is not let in.
     Run::sockkit("probe --quiet -s 127.0.0.2").args([&target]).check();
     // A peer that sends and never reads keeps the server draining for as long as it may.
@@ -108,6 +116,7 @@ fn records() -> [(&'static str, String); 7] {
         ("sockkit.probe.ndjson/1", text(stream)),
         ("sockkit.echo-bench.interval/1", intervals),
         ("sockkit.echo-bench/1", text(bench)),
+        ("sockkit.echo-bench.merged/1", text(merged)),
         ("sockkit.trace/1", trace),
     ]
 }
@@ -127,5 +136,56 @@ fn the_json_fields_are_documented() {
     let readme = read();
     for (schema, records) in records() {
         assert_eq!(documented(&readme, schema), fields(&records, schema), "{schema}: documented, and found");
+    }
+}
+
+/// The names of everything inside of a value.
+fn inside(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Object(object) => {
+            object.iter().flat_map(|(name, value)| [name.clone()].into_iter().chain(inside(value))).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(inside).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn what_the_lists_of_a_measurement_hold_is_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("kept").display().to_string();
+    let record = |words: &str| -> Value {
+        let stdout = Run::sockkit(&format!("echo-bench --json {words}")).finish().stdout;
+        serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{words}: {error}"))
+    };
+    let whole = record(&format!("-n 100 --runs 2 --slo p50<1h --save {kept}"));
+    let compared = record(&format!("-n 100 --runs 1 --baseline {kept}"));
+    let rates = record("-t 50ms --warm-up 0 --ramp 100..200");
+    let planned = record("-n 100 -r 1000");
+    let reconnected = record("-n 100 --reconnect 10");
+    let merged = record(&format!("--merge {kept}"));
+    let readme = read();
+    let of_runs = inside(&whole["runs"]);
+    for (schema, record, list) in [
+        ("sockkit.echo-bench/1", &whole, "runs"),
+        ("sockkit.echo-bench/1", &whole, "objectives"),
+        ("sockkit.echo-bench/1", &whole, "time_series"),
+        ("sockkit.echo-bench/1", &compared, "changes"),
+        ("sockkit.echo-bench/1", &rates, "trials"),
+        ("sockkit.echo-bench.merged/1", &merged, "files"),
+    ] {
+        let rows = rows(&readme, schema);
+        let [_, said] = rows.iter().find(|[fields, _]| fields.contains(list)).expect("a row");
+        let mut held = inside(&record[list]);
+        assert!(!held.is_empty(), "{list}: {record}");
+        // Each rate has what a run has.
+        if said.contains("runs") {
+            held.retain(|name| !of_runs.contains(name));
+        }
+        assert_eq!(held.difference(said).collect::<Vec<_>>(), [""; 0], "{schema}: not said of {list}");
+    }
+    let form = inside(&whole["round_trip"]);
+    for (record, like_it) in [(&planned, "service"), (&planned, "send_delay"), (&reconnected, "connect")] {
+        assert_eq!(inside(&record[like_it]), form, "{like_it} is like round_trip");
     }
 }
