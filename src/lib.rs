@@ -11,12 +11,14 @@
 //! | `relay` | two byte streams joined, and the half-close rules |
 //! | `record` | sessions written down, and read back |
 //! | `base64` | bytes as text |
+//! | `escapes` | bytes as people type them |
 //! | `program` | a program that talks to a peer |
 //! | `script` | what to send and what to expect, laid down beforehand |
 //! | `fault` | faults on purpose: the rules' grammar, and every decision of theirs |
 //! | `random` | random numbers that a seed repeats |
 //! | `histogram` | latencies recorded, merged, and their percentiles |
-//! | `completions` | the shells' scripts and the man pages |
+//! | `completions` | the shells' scripts |
+//! | `man` | the man pages |
 //! | `output` | the only printer |
 //! | `signals` | heard instead of obeyed |
 //! | `network` | networks of addresses: read, printed, and who is in them |
@@ -34,7 +36,7 @@
 //! 1. `socket2` appears only under `connection/`.
 //! 2. Socket options are set only under `connection/options/`, by one function that knows family, kind and phase.
 //! 3. Nothing prints but `output`; nothing exits but `main`; there is no `println!`, which panics on a closed stdout.
-//! 4. clap appears only in `cli`, `completions`, `commands/` and `connection/options/`.
+//! 4. clap appears only in `cli`, `completions`, `man`, `commands/` and `connection/options/`.
 //! 5. Commands match on the operation and kind of an error, never on a raw errno: the numbers live in
 //!    `connection/errno`, `connection/error` and `exit`.
 //! 6. Layers (the trace; later faults, TLS, recording) know nothing of the echo loop, the relay and the benchmark, nor
@@ -54,9 +56,11 @@ pub mod commands {
 }
 pub mod completions;
 pub mod connection;
+pub mod escapes;
 pub mod exit;
 pub mod fault;
 pub mod histogram;
+pub mod man;
 pub mod network;
 pub mod output;
 pub mod printable;
@@ -110,8 +114,8 @@ fn carry_out(command: &Command, output: Output) -> anyhow::Result<Status> {
         Command::Connect(args) => connect::run(&args.0, output),
         Command::Probe(args) => probe::run(&args.0, output),
         Command::EchoBench(args) => echo_bench::run(&args.0, output),
-        Command::Completions { shell } => completions::print_script(*shell, output),
-        Command::Man { command } => completions::print_man(command.as_deref(), output),
+        Command::Completions { shell } => completions::print(*shell, output),
+        Command::Man { command } => man::print(command.as_deref(), output),
     }
 }
 

@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::units::{parse_duration, parse_hex, unescape};
+use crate::escapes::{parse_hex, unescape};
+use crate::units::parse_duration;
 pub use player::{Done, Played, Report, Stage, Unmet, play};
 
 /// A script that hangs helps nobody: an expectation may take this long unless it says otherwise.

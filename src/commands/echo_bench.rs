@@ -44,7 +44,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use crate::connection::socket::raise_descriptor_limit;
+use crate::connection::descriptors;
 use crate::exit::Status;
 use crate::output::Output;
 use baseline::{Saved, SavedRun};
@@ -74,7 +74,7 @@ pub fn run(args: &Args, output: Output) -> Result<Status> {
         saved.must_be_like(path, "this run", &Settings::of(&plan))?;
     }
     let mut save = args.outcome.save.as_deref().map(create).transpose()?;
-    let warnings = environment::warnings_of_plan(&plan, raise_descriptor_limit());
+    let warnings = environment::warnings_of_plan(&plan, descriptors::raise_limit());
     let target = Target::find(args, &plan)?;
     let interrupt = Interrupt::listen()?;
     for warning in &warnings {

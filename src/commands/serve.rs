@@ -49,8 +49,8 @@ use crate::cli::{
 use crate::commands::connect::{JoiningArgs, PassingArgs};
 use crate::commands::recording::{RecordArgs, Recording};
 use crate::connection::datagram::PAYLOAD_BYTES_MAX;
+use crate::connection::descriptors;
 use crate::connection::inherited::{Handed, take_listeners};
-use crate::connection::socket::raise_descriptor_limit;
 use crate::connection::{Address, Allowed, Endpoint, Listener, Options, Query, Role, Transport, listen, resolve};
 use crate::exit::Status;
 use crate::fault::{Place, Side};
@@ -448,7 +448,7 @@ pub fn run(args: &Args, mut output: Output) -> Result<Status> {
     // First of all, while there is one thread and nothing was opened.
     let readiness = Readiness::new(&args.ready)?;
     let handed = take_listeners()?;
-    let mut plan = Plan::from_args(args, raise_descriptor_limit(), &handed)?;
+    let mut plan = Plan::from_args(args, descriptors::raise_limit(), &handed)?;
     output.yields_stdout = matches!(plan.settings.service, Service::Stdio(_));
     if let Some((count, faults)) = args.seed.plan.zip(plan.settings.faults.as_ref()) {
         for planned in faults.set().plan(count, plan.query.transport.is_stream()) {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::dial::Dial;
 use super::options::{self, Phase};
 use super::own_path::bind;
+use super::poll::Interest;
 use super::report::Report;
-use super::socket::Interest;
 use super::{Address, Cause, Clock, Conn, Error, Family, Op, OwnPath, Result, Socket, Transport, UnixName, errno};
 
 /// A connection to oneself is undone and dialled again: the kernel then chooses another port, unless the user chose it.

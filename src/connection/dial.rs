@@ -102,7 +102,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     use super::super::{
         Socket,
-        socket::{Interest, wait_any},
+        poll::{Interest, wait_any},
     };
     use super::*;
 

@@ -11,6 +11,7 @@
 //! | `attempt`  | one connect: socket, bind, connect, and its end |
 //! | `dial`     | the addresses of a name raced, with a deadline; every attempt kept |
 //! | `dial/dialer` | a window of such calls under way |
+//! | `poll`     | a few sockets waited for |
 //! | `watch`    | many connecting sockets, waited for at once |
 //! | `listen`   | socket, bind, listen, accept; what to do when accept fails |
 //! | `inherited` | sockets and descriptors that another process hands over |
@@ -22,6 +23,7 @@
 //! | `proxy`    | SOCKS and CONNECT: a connection that somebody else makes |
 //! | `proxy_protocol` | the PROXY protocol's header, out and in |
 //! | `crowd`    | many sockets watched by one thread, for echo-bench |
+//! | `descriptors` | how many sockets there can be |
 //! | `interface` | the network interface that an address is reached through |
 //! | `trace`    | every call as it happens |
 //! | `error`, `errno` | what failed: operation, target, time, errno |
@@ -33,6 +35,7 @@ pub mod address;
 mod attempt;
 pub mod crowd;
 pub mod datagram;
+pub mod descriptors;
 pub mod dial;
 pub mod endpoint;
 pub mod errno;
@@ -42,6 +45,7 @@ pub mod interface;
 pub mod listen;
 pub mod options;
 pub mod own_path;
+pub mod poll;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod ready;

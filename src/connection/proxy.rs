@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::endpoint::{Host, Port};
-use super::socket::{Interest, wait_any};
+use super::poll::{Interest, wait_any};
 use super::stream::Beyond;
 use super::{
     Address, Allowed, Cause, Clock, Conn, Dial, Endpoint, Error, Op, Query, Resolved, Result, Transport, dial, resolve,

@@ -6,9 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::MsgHdrMut;
 use socket2::{Domain, MaybeUninitSlice, Protocol, SockAddr, Type};
@@ -27,7 +25,7 @@ impl Returned for Socket {
 }
 
 /// Calls again until a signal no longer interrupts.
-fn uninterrupted<T>(mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn uninterrupted<T>(mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match run() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -313,61 +311,6 @@ impl Socket {
     }
 }
 
-/// What to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interest {
-    /// Something to receive, or to accept.
-    Readable,
-    /// Room to send, or the end of a connect.
-    Writable,
-}
-
-impl Interest {
-    /// As poll(2) calls it.
-    fn name(self) -> &'static str {
-        match self {
-            Interest::Readable => "POLLIN",
-            Interest::Writable => "POLLOUT",
-        }
-    }
-}
-
-/// poll(2): waits until some of the sockets are ready, and says which; none when `timeout` has passed.
-pub fn wait_any(sockets: &[&Socket], interest: Interest, timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-    wait_each(sockets.iter().map(|socket| (*socket, interest)), timeout)
-}
-
-/// poll(2), each socket for what it waits for.
-pub(super) fn wait_each<'a>(
-    sockets: impl Iterator<Item = (&'a Socket, Interest)>,
-    timeout: Option<Duration>,
-) -> io::Result<Vec<bool>> {
-    let sockets: Vec<(&Socket, Interest)> = sockets.collect();
-    let entry = |(socket, interest): &(&'a Socket, Interest)| match interest {
-        Interest::Readable => PollFd::new(*socket, PollFlags::IN),
-        Interest::Writable => PollFd::new(*socket, PollFlags::OUT),
-    };
-    let mut entries: Vec<PollFd> = sockets.iter().map(entry).collect();
-    let begun = Instant::now();
-    let shown = |_: Option<&usize>| {
-        let ids: Vec<String> = sockets.iter().map(|(socket, _)| socket.id().to_string()).collect();
-        let names = sockets.iter().map(|(_, interest)| interest.name());
-        let mut names: Vec<&str> = names.collect();
-        names.dedup();
-        let limit = timeout.map_or("-1".to_owned(), |timeout| format!("{} ms", timeout.as_millis()));
-        format!("{}, {}, {limit}", ids.join(" "), names.join(" "))
-    };
-    trace::call("poll", shown, || {
-        uninterrupted(|| {
-            // Interrupted or not, the whole wait is no longer than `timeout`.
-            let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            Ok(poll(&mut entries, left.as_ref())?)
-        })
-    })?;
-    Ok(entries.iter().map(|entry| !entry.revents().is_empty()).collect())
-}
-
 /// What recvfrom(2) tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
@@ -383,30 +326,6 @@ impl Returned for Datagram {
     fn number(&self) -> i64 {
         self.length.number()
     }
-}
-
-/// Raises the soft limit of open descriptors to the hard one (getrlimit(2), `RLIMIT_NOFILE`), and says what it is now;
-/// none where there is no such limit.
-pub fn raise_descriptor_limit() -> Option<u64> {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-        let mut limit = getrlimit(Resource::Nofile);
-        let soft = limit.current;
-        limit.current = limit.maximum;
-        // A refusal leaves the soft limit as it was.
-        if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft }
-    }
-    #[cfg(not(unix))]
-    None
-}
-
-/// The soft limit of open descriptors as it is; none where there is no such limit.
-pub fn descriptor_limit() -> Option<u64> {
-    #[cfg(unix)]
-    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    #[cfg(not(unix))]
-    None
 }
 
 /// Linux can say all of it in socket(2) itself; elsewhere it takes calls of their own.
@@ -483,6 +402,7 @@ impl std::os::windows::io::AsSocket for Socket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::poll::{Interest, wait_any};
     use super::*;
 
     fn any_port() -> Address {
@@ -509,19 +429,6 @@ mod tests {
         let (accepted, peer) = listener.accept().unwrap();
         assert_eq!(peer, Address::Inet(client.local_addr().unwrap()));
         assert_eq!(accepted.recv(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    }
-
-    #[test]
-    fn waiting_tells_which_sockets_are_ready_and_ends_in_time() {
-        let ((quiet, _), (spoken_to, address)) = (bound(Transport::Udp), bound(Transport::Udp));
-        let both = [&quiet, &spoken_to];
-        let begun = Instant::now();
-        let timeout = Duration::from_millis(20);
-        assert_eq!(wait_any(&both, Interest::Readable, Some(timeout)).unwrap(), [false, false]);
-        assert!(begun.elapsed() >= timeout);
-        quiet.send_to(b"a", &address).unwrap();
-        assert_eq!(wait_any(&both, Interest::Readable, None).unwrap(), [false, true]);
-        assert_eq!(wait_any(&both, Interest::Writable, None).unwrap(), [true, true]);
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::error::kind_of;
 use super::options::Effective;
+use super::poll::{Interest, wait_any};
 use super::report::Report;
-use super::socket::{Datagram, Interest, wait_any};
+use super::socket::Datagram;
 use super::sys::TcpInfo;
 use super::{Address, Clock, Error, Kind, Op, OwnPath, Result, Socket, Transport, options};
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::attempt::Flight;
 #[cfg(unix)]
-use super::socket::Interest;
-use super::socket::wait_each;
+use super::poll::Interest;
+use super::poll::wait_each;
 
 /// From here on setting up a queue is quicker than looking at every socket again and again.
 #[cfg(unix)]

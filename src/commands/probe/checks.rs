@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use regex::bytes::Regex;
 
 use super::gateway::{Errand, Gateway, Passed};
-use crate::connection::socket::{Interest, wait_any};
+use crate::connection::poll::{Interest, wait_any};
 use crate::connection::{Address, Cause, Conn, Error, Kind, Op, Result, Transport, Waker};
 
 /// As many conversations at a time; more wait for their turn, which costs them time, but no answer.

@@ -44,12 +44,13 @@ use self::targets::Targets;
 pub use self::waiting::Goal;
 use self::waiting::Rules;
 use crate::cli::{Long, LookupArgs, OutputArgs, ProxyArgs, SourceArgs, TransportArgs, UsageError, places};
-use crate::connection::socket::{descriptor_limit, raise_descriptor_limit};
+use crate::connection::descriptors;
 use crate::connection::{Allowed, Endpoint, Options, Proxy, Source, Transport, trace};
+use crate::escapes::unescape;
 use crate::exit::Status;
 use crate::output::Output;
 use crate::script::parse_regex;
-use crate::units::{Count, parse_duration, unescape};
+use crate::units::{Count, parse_duration};
 
 /// More targets than this are far more often a slip than a wish: at the default timeout that many silent ones take an hour.
 const TARGETS_MAX: u64 = 1_000_000;
@@ -444,7 +445,7 @@ fn window(args: &Args, total: u64) -> usize {
         return wanted;
     }
     // A command inherits the limit, and some programs fail with one that is larger than they know.
-    let limit = if args.command.is_empty() { raise_descriptor_limit() } else { descriptor_limit() };
+    let limit = if args.command.is_empty() { descriptors::raise_limit() } else { descriptors::limit() };
     let free = limit.map_or(usize::MAX, |limit| limit.saturating_sub(DESCRIPTORS_APART).max(1) as usize);
     // Those that are talked to after their connect have a descriptor too.
     let is_talked_to = how.proxy.proxy.is_some();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::stream::{BLOCK_BYTES, Broken, Stream, with_block};
 use crate::connection::errno::reason;
 use crate::connection::{Error, Op};
-use crate::units::unescape;
+use crate::escapes::unescape;
 
 /// Bytes for a peer.
 #[derive(Debug, Clone)]

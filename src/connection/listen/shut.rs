@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Listener;
 use crate::connection::options::{self, Phase};
-use crate::connection::socket::{Interest, wait_any};
+use crate::connection::poll::{Interest, wait_any};
 use crate::connection::{Address, Error, Family, Op, Result, Socket, Transport, UnixName};
 
 /// How long our own connection may take to fill the queue: on this machine it is there at once.
