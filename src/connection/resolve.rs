@@ -1,6 +1,6 @@
 //! From a place that a person typed to the addresses that a socket takes, within a deadline.
 //!
-//! Owns the one call of getaddrinfo(3), the order of the addresses and the names of the `EAI_*` numbers. Must not know
+//! Owns every call of getaddrinfo(3), the order of the addresses and the names of the `EAI_*` numbers. Must not know
 //! sockets: which address answers is found out by dialling. Trade-off: getaddrinfo has no deadline, so it runs on a
 //! thread that is left behind when time is up; a resolver of our own would obey a deadline and ignore nsswitch.conf.
 
@@ -166,6 +166,18 @@ fn look_up(host: &Host, port: &Port, query: &Query) -> std::result::Result<Vec<S
         Ok(found.flatten().map(|information| information.sockaddr).collect())
     })?;
     answer.map_err(|error| lookup_cause(error, host, query))
+}
+
+/// The number of the interface with this name: if_nametoindex(3) by way of getaddrinfo(3), which reads the zone behind an
+/// address's `%` on every system.
+pub(super) fn interface_number(name: &str) -> Option<u32> {
+    // Any link-local address will do, and the flag keeps the name from ever being looked up as a host.
+    let hints = AddrInfoHints { flags: AI_NUMERICHOST, address: 0, socktype: 0, protocol: 0 };
+    let scoped = format!("fe80::1%{name}");
+    match dns_lookup::getaddrinfo(Some(&scoped), None, Some(hints)).ok()?.next()?.ok()?.sockaddr {
+        SocketAddr::V6(address) => Some(address.scope_id()).filter(|number| *number != 0),
+        SocketAddr::V4(_) => None,
+    }
 }
 
 /// Does `work` on a thread of its own and waits for no longer than `timeout`. A thread whose time is up is never

@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use crate::connection::resolve::interface_number;
 use crate::units;
 
 /// A value of a socket option.
@@ -234,29 +235,16 @@ impl Value for Interface {
 }
 
 impl Interface {
-    /// `if_nametoindex(3)` by way of getaddrinfo(3), which reads the interface behind an address's `%` on every system.
+    /// Its number.
     pub(super) fn index(&self) -> io::Result<u32> {
-        let name = match self {
-            Interface::Index(index) => return Ok(*index),
-            Interface::Name(name) => name.clone(),
+        match self {
+            Interface::Index(index) => Ok(*index),
+            Interface::Name(name) => interface_number(name).ok_or_else(no_such_interface),
             // The caller has to ask first: an address says which interface to use only where an address is accepted.
-            Interface::Address(address) => address.to_string(),
-        };
-        // Any link-local address will do, and this flag keeps the name from ever being looked up as a host.
-        let hints = dns_lookup::AddrInfoHints { flags: AI_NUMERICHOST, address: 0, socktype: 0, protocol: 0 };
-        let scoped = format!("fe80::1%{name}");
-        let found = dns_lookup::getaddrinfo(Some(&scoped), None, Some(hints)).ok().and_then(|mut found| found.next());
-        match found.and_then(Result::ok).map(|info| info.sockaddr) {
-            Some(SocketAddr::V6(address)) if address.scope_id() != 0 => Ok(address.scope_id()),
-            _ => Err(no_such_interface()),
+            Interface::Address(_) => Err(no_such_interface()),
         }
     }
 }
-
-#[cfg(unix)]
-const AI_NUMERICHOST: i32 = libc::AI_NUMERICHOST;
-#[cfg(windows)]
-const AI_NUMERICHOST: i32 = windows_sys::Win32::Networking::WinSock::AI_NUMERICHOST.cast_signed();
 
 /// What `if_nametoindex(3)` says.
 fn no_such_interface() -> io::Error {
