@@ -12,6 +12,8 @@ use socket2::{InterfaceIndexOrAddress, Socket as Raw, TcpKeepalive};
 use super::Options;
 use super::row::{Reading, read};
 use super::values::{Group, Interface, JoinOfOne, JoinV4, JoinV6, Seconds, Value, Whole};
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+use crate::connection::sys;
 use crate::connection::{Cause, Error, errno};
 
 /// The keepalive settings that one call makes.
@@ -131,10 +133,12 @@ pub(super) fn bind_device_v6(socket: &Raw, device: &Interface) -> io::Result<()>
     socket.bind_device_by_index_v6(std::num::NonZeroU32::new(device.index()?))
 }
 
-/// The device that a socket is bound to, or nothing.
+/// The device that a socket is bound to, or nothing. The option knows its number, and a person its name.
 #[cfg(target_os = "linux")]
 pub(super) fn device_v4(socket: &Raw) -> io::Result<Reading> {
-    read(socket.device().map(|name| name.map(|name| text(&name))))
+    let number = sys::get_int(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX)?.cast_unsigned();
+    let name = (number != 0).then(|| rustix::net::netdevice::index_to_name(socket, number));
+    read(Ok(name.transpose()?.map(Interface::Name)))
 }
 
 /// Linux has one option for both families.
@@ -153,22 +157,22 @@ pub(super) fn device_v6(socket: &Raw) -> io::Result<Reading> {
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(super) fn set_fast_open(socket: &Raw, queue_length: u32) -> io::Result<()> {
-    crate::connection::sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue_length.cast_signed())
+    sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, queue_length.cast_signed())
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(super) fn fast_open(socket: &Raw) -> io::Result<Reading> {
-    read(crate::connection::sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN).map(i32::cast_unsigned))
+    read(sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN).map(i32::cast_unsigned))
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn set_fast_open_connect(socket: &Raw, on: bool) -> io::Result<()> {
-    crate::connection::sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on))
+    sys::set_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, i32::from(on))
 }
 
 #[cfg(target_os = "linux")]
 pub(super) fn fast_open_connect(socket: &Raw) -> io::Result<Reading> {
-    read(crate::connection::sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT).map(i32::cast_unsigned))
+    read(sys::get_int(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT).map(i32::cast_unsigned))
 }
 
 /// The processor; nothing where none was chosen, which the kernel says as -1.
@@ -235,7 +239,7 @@ pub(super) fn join_of_one_by_address(socket: &Raw, join: &JoinOfOne) -> io::Resu
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 pub(super) fn join_of_one(socket: &Raw, join: &JoinOfOne) -> io::Result<()> {
     let index = index_of(join.group.interface.as_ref())?;
-    crate::connection::sys::join_source_group(socket, index, join.group.address, join.source)
+    sys::join_source_group(socket, index, join.group.address, join.source)
 }
 
 /// An interface's number, or 0, which lets the system choose.

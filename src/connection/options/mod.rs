@@ -145,7 +145,8 @@ pub struct Options {
 
     /// Use only this network interface
     ///
-    /// A name or a number. Packets leave and are taken there only. SO_BINDTODEVICE, socket(7); on macOS IP_BOUND_IF.
+    /// A name or a number. Packets leave and are taken there only. SO_BINDTOIFINDEX, which is SO_BINDTODEVICE of
+    /// socket(7) with the interface's number; on macOS IP_BOUND_IF.
     #[arg(long, value_name = "NAME", value_parser = parse_device, value_hint = ValueHint::Other)]
     pub bind_device: Option<Interface>,
 
