@@ -204,6 +204,11 @@ impl Action {
         }
     }
 
+    /// How much later than due it has the end come.
+    pub fn delays_close(&self) -> Duration {
+        if let Action::DelayClose(time) = self { *time } else { Duration::ZERO }
+    }
+
     /// Its word in a rule.
     pub fn word(&self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! Trade-off: a thread more for each direction, so that what is late holds up nothing that is not.
 
 use std::io::{self, Read, Write};
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -31,6 +32,8 @@ const QUEUE_LOOK: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub struct Faulty {
     set: Arc<RuleSet>,
+    /// Those that apply, by their place; to datagrams each by itself.
+    applying: Vec<usize>,
     conn: Arc<Conn>,
     stopper: Stopper,
     track: Option<Arc<Track>>,
@@ -74,7 +77,8 @@ impl Faulty {
         track: Option<Arc<Track>>,
         output: Output,
     ) -> Faulty {
-        Faulty { set, conn, stopper, track, output, begun: Instant::now(), has_reset: Arc::default() }
+        let applying = Choice::default().connection(&set, ORDINAL, conn.peer().ip());
+        Faulty { set, applying, conn, stopper, track, output, begun: Instant::now(), has_reset: Arc::default() }
     }
 
     /// Whether a rule has reset the connection.
@@ -86,16 +90,16 @@ impl Faulty {
         if !self.conn.transport().is_stream() {
             return Datagrams::new(&self.set, direction).map(Way::Datagrams);
         }
-        let applying = Choice::default().connection(&self.set, ORDINAL, self.conn.peer().ip());
-        Lane::new(&self.set, &applying, ORDINAL, direction).map(|lane| Way::Stream(Box::new(lane)))
+        Lane::new(&self.set, &self.applying, ORDINAL, direction).map(|lane| Way::Stream(Box::new(lane)))
     }
 
     /// The input as the rules let it out.
     pub fn input(&self, input: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
-        let Some(way) = self.way(Direction::Out) else { return input };
+        let delays_close = self.applying.iter().map(|index| self.set.rules()[*index].action.delays_close()).sum();
+        let Some(way) = self.way(Direction::Out) else { return Box::new(Late { input, delays_close }) };
         let (block, blocks) = mpsc::sync_channel(1);
         thread::spawn(move || pump(input, &block));
-        Box::new(Outgoing { faulty: self.clone(), way, blocks, kept: Vec::new(), is_ended: false })
+        Box::new(Outgoing { faulty: self.clone(), way, blocks, kept: Vec::new(), is_ended: false, delays_close })
     }
 
     /// The output as the rules let it in.
@@ -212,6 +216,22 @@ fn pump(mut input: Box<dyn Read + Send>, blocks: &SyncSender<io::Result<Vec<u8>>
     }
 }
 
+/// An input that only ends later than it would.
+struct Late {
+    input: Box<dyn Read + Send>,
+    delays_close: Duration,
+}
+
+impl Read for Late {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        if count == 0 {
+            thread::sleep(take(&mut self.delays_close));
+        }
+        Ok(count)
+    }
+}
+
 /// What is sent, as the relay reads it.
 struct Outgoing {
     faulty: Faulty,
@@ -220,6 +240,8 @@ struct Outgoing {
     /// What was read and has no room yet.
     kept: Vec<u8>,
     is_ended: bool,
+    /// How much later than due the end comes.
+    delays_close: Duration,
 }
 
 impl Read for Outgoing {
@@ -240,8 +262,17 @@ impl Read for Outgoing {
                     // The relay is over; an end of the input would be a FIN.
                     self.wait(None)?;
                 }
-                Due::End(_) => return Ok(0),
-                Due::Wait(_) if self.is_ended && self.kept.is_empty() && self.way.is_done(now) => return Ok(0),
+                Due::End(Ending { kind, .. }) => {
+                    if kind == EndingKind::Close {
+                        // The peer has a moment to finish, and is left then.
+                        self.faulty.stopper.end_output();
+                    }
+                    return Ok(0);
+                }
+                Due::Wait(_) if self.is_ended && self.kept.is_empty() && self.way.is_done(now) => {
+                    thread::sleep(take(&mut self.delays_close));
+                    return Ok(0);
+                }
                 Due::Wait(until) => self.wait(until.map(|until| until.saturating_sub(now)))?,
             }
         }

@@ -16,7 +16,7 @@ use super::service::{First, Service, Visit};
 use super::stream::{Broken, Stream};
 use crate::connection::Op;
 use crate::fault::lane::{Ending, EndingKind, Lane, Step};
-use crate::fault::{Action, Direction, Fired, RuleSet};
+use crate::fault::{Direction, Fired, RuleSet};
 
 /// How often a queue is looked at that must be empty before a reset: nothing tells when it is.
 const QUEUE_LOOK: Duration = Duration::from_millis(1);
@@ -94,10 +94,7 @@ struct Faulty<'a, S, T> {
 impl<'a, S: Stream, T: FnMut(Fired)> Faulty<'a, S, T> {
     fn new(wire: &'a mut S, life: &'a Life, chosen: &Chosen, tell: T) -> Faulty<'a, S, T> {
         let lane = |direction| Lane::new(&chosen.set, &chosen.applying, chosen.ordinal, direction);
-        let delay = |index: &usize| match chosen.set.rules()[*index].action {
-            Action::DelayClose(time) => time,
-            _ => Duration::ZERO,
-        };
+        let delay = |index: &usize| chosen.set.rules()[*index].action.delays_close();
         Faulty {
             wire,
             life,

@@ -37,6 +37,37 @@ fn a_client_can_end_badly() {
 }
 
 #[test]
+fn a_clients_end_may_be_late() {
+    for rules in [&["delay-close=300ms"][..], &["delay-close=100ms", "delay-close=200ms", "chunk=1B"]] {
+        let begun = Instant::now();
+        assert_eq!(seen(rules, "", b"hello"), (b"hello".to_vec(), End::Fin, 0));
+        assert!(begun.elapsed() >= Duration::from_millis(300), "{rules:?}");
+    }
+}
+
+/// What a client that has closed is told nobody hears; one that has half closed goes on.
+#[test]
+fn a_client_that_closes_does_not_wait_for_the_peers_end() {
+    for (rule, hears) in [("close,after=1B", false), ("half-close,after=1B", true)] {
+        let (gone, is_gone) = std::sync::mpsc::channel::<()>();
+        let peer = Peer::start(Place::Tcp, move |mut socket| {
+            let received = read_all(&socket);
+            if hears {
+                std::io::Write::write_all(&mut socket, b"late").unwrap();
+            } else {
+                // It goes when the client has gone, and not before.
+                let _ = is_gone.recv();
+            }
+            received
+        });
+        let run = Run::sockkit("connect -F").args([rule, &peer.address]).stdin("hello").finish();
+        drop(gone);
+        assert_eq!((run.code, &run.stdout[..]), (0, if hears { &b"late"[..] } else { b"" }), "{}", run.stderr);
+        assert_eq!(peer.finish(), (b"h".to_vec(), End::Fin));
+    }
+}
+
+#[test]
 fn a_clients_bytes_are_changed_as_the_seed_says() {
     let bytes = pattern(10_000);
     let changed = |rules: &[&str], words: &str| {
