@@ -221,13 +221,16 @@ fn measure(
     listeners: &mut Listeners,
 ) -> Result<Measured> {
     listeners.run += 1;
-    let conns = if plan.reconnect.is_some() { Vec::new() } else { plan.connect(target)? };
+    let conns = if plan.reconnect.is_some() { Vec::new() } else { plan.connect(target, interrupt)? };
     let output = listeners.output;
     if let Some(conn) = conns.first() {
         output.detail(format_args!("{}: {}", conn.peer(), conn.effective_options()));
     }
     if let Some(start) = start_at {
         wait_for(start, interrupt);
+    }
+    if interrupt.is_asked() {
+        return Ok(Measured { is_interrupted: true, ..Measured::default() });
     }
     let tcp_at_start = collector::tcp_info(conns.iter());
     let running = load::start(plan, target, conns)?;

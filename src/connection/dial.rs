@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::options::Options;
-use super::{Address, Conn, Error, Transport, UnixName};
+use super::{Address, Conn, Error, Transport, UnixName, Waker};
 
 mod dialer;
 
@@ -84,11 +84,21 @@ pub type Outcome = Result<Dialed, Failed>;
 
 /// Connects to the first address that answers.
 pub fn dial(addresses: &[Address], plan: &Dial) -> Outcome {
-    let mut next = Some(addresses.to_vec());
-    let mut outcome = Err(Failed { attempts: Vec::new() });
-    Dialer::alone(plan.timeout).run(
+    call(Dialer::alone(plan.timeout), addresses, plan).unwrap_or_else(|| Err(Failed { attempts: Vec::new() }))
+}
+
+/// The same, which whoever is given the waker may stop: then there is no outcome.
+pub fn dial_unless_stopped(addresses: &[Address], plan: &Dial, give: impl FnOnce(Waker)) -> Option<Outcome> {
+    let mut dialer = Dialer::alone(plan.timeout);
+    give(dialer.waker());
+    call(dialer, addresses, plan)
+}
+
+fn call<'a>(mut dialer: Dialer<'a, ()>, addresses: &[Address], plan: &'a Dial<'a>) -> Option<Outcome> {
+    let (mut next, mut outcome) = (Some(addresses.to_vec()), None);
+    dialer.run(
         |_| next.take().map_or(Next::Over, |addresses| Next::Call((), plan, addresses)),
-        |(), result| outcome = result,
+        |(), result| outcome = Some(result),
     );
     outcome
 }

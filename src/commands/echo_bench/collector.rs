@@ -173,7 +173,7 @@ impl<'a> Collector<'a> {
             if let Some(bar) = &mut bar {
                 bar.show(&self.measured, &self.running.shared);
             }
-            if is_over {
+            if is_over || interrupt.insisted().is_some() {
                 break;
             }
             thread::sleep(COLLECT);
@@ -181,7 +181,8 @@ impl<'a> Collector<'a> {
         if let Some(bar) = bar {
             bar.bar.finish_and_clear();
         }
-        Ok(self.finish())
+        // Whoever insists does not wait for a thread that may be connecting.
+        Ok(if interrupt.insisted().is_some() { self.measured } else { self.finish() })
     }
 
     fn take_all(&mut self) {

@@ -1,12 +1,14 @@
 //! SIGINT and SIGTERM while a run is under way: the first ends it with a full report, the second at once.
 //!
-//! Owns how often they have come. Must not know what is measured.
+//! Owns how often they have come. Must not know what is measured. Trade-off: who waits for long is woken, and who looks
+//! often is not: no thread that measures hears of anything but the end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use crate::connection::Waker;
 use crate::signals;
 
 /// What has been heard.
@@ -14,6 +16,8 @@ use crate::signals;
 pub struct Interrupt {
     count: AtomicU32,
     last: AtomicU8,
+    /// Of what is waited for.
+    waker: Mutex<Waker>,
 }
 
 impl Interrupt {
@@ -34,6 +38,14 @@ impl Interrupt {
         self.count.load(Ordering::Relaxed) > 0
     }
 
+    /// What is waited for from now on ends when a signal comes, or has come.
+    pub fn stops(&self, waker: Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker.clone();
+        if self.is_asked() {
+            waker.stop();
+        }
+    }
+
     /// The signal that came second: the program is to end at once.
     pub fn insisted(&self) -> Option<u8> {
         (self.count.load(Ordering::Relaxed) > 1).then(|| self.last.load(Ordering::Relaxed))
@@ -42,5 +54,6 @@ impl Interrupt {
     fn hear(&self, signal: u8) {
         self.last.store(signal, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).stop();
     }
 }

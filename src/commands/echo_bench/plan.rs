@@ -10,14 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::arguments::{Args, WarmUpArg};
+use super::interrupt::Interrupt;
 use super::length::Lengths;
 use super::load::Load;
 use super::report::PERCENTILES;
 use super::warm_up::{self, WarmUp};
 use crate::cli::{UsageError, cores};
 use crate::commands::serve::Embedded;
-use crate::connection::dial::Failed;
-use crate::connection::{Address, Conn, Dial, Endpoint, Error, Options, Role, Source, Transport, dial, resolve};
+use crate::connection::dial::{Failed, dial_unless_stopped};
+use crate::connection::{Address, Conn, Dial, Endpoint, Error, Options, Role, Source, Transport, resolve};
 use crate::random;
 
 /// When to stop.
@@ -149,17 +150,18 @@ impl Plan {
         })
     }
 
-    /// Dials every connection, before any clock starts.
-    pub fn connect(&self, target: &Target) -> Result<Vec<Conn>, Error> {
-        (0..self.connections).map(|_| self.dial(&target.addresses)).collect()
+    /// Dials every connection, before any clock starts; fewer if it is interrupted.
+    pub fn connect(&self, target: &Target, interrupt: &Interrupt) -> Result<Vec<Conn>, Error> {
+        let source = Source::default();
+        let how = self.dial(&source);
+        let one = |_| dial_unless_stopped(&target.addresses, &how, |waker| interrupt.stops(waker));
+        let outcomes = (0..self.connections).map_while(one);
+        outcomes.map(|outcome| Ok(outcome.map_err(Failed::into_error)?.conn)).collect()
     }
 
-    /// Dials one connection.
-    pub fn dial(&self, addresses: &[Address]) -> Result<Conn, Error> {
-        let source = Source::default();
-        let plan =
-            Dial { transport: self.transport, options: &self.options, source: &source, timeout: self.connect_timeout };
-        Ok(dial(addresses, &plan).map_err(Failed::into_error)?.conn)
+    /// How to dial a connection.
+    pub fn dial<'a>(&'a self, source: &'a Source) -> Dial<'a> {
+        Dial { transport: self.transport, options: &self.options, source, timeout: self.connect_timeout }
     }
 }
 

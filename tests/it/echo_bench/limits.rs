@@ -93,7 +93,7 @@ mod linux {
     use serde_json::Value;
 
     use super::*;
-    use crate::harness::{DEADLINE, Owned, SOCKKIT, Signal, can_unshare, kill, unshared, until};
+    use crate::harness::{DEADLINE, Deaf, Lines, Owned, SOCKKIT, Signal, can_unshare, code_of, kill, unshared, until};
 
     #[test]
     fn datagrams_that_are_refused_are_counted_apart_from_the_lost() {
@@ -123,6 +123,31 @@ mod linux {
         let finished = Run::sockkit("echo-bench -u 127.0.0.1:1 -n 5").finish();
         assert_eq!(finished.code, 1, "{}", finished.stderr);
         assert!(mask(&finished.stderr).contains("Connection refused (ECONNREFUSED, 111)"), "{}", finished.stderr);
+    }
+
+    /// One signal ends what has not begun to measure; where threads of their own connect, the second does.
+    #[test]
+    fn an_interrupt_ends_it_while_nobody_answers_its_connects() {
+        for (words, is_twice) in [("-c 3", false), ("--reconnect 1", true)] {
+            let deaf = Deaf::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+            let mut command = Command::new(SOCKKIT);
+            command.args(["echo-bench", "--trace", "-w", "600", "-t", "600", &deaf.address.to_string()]);
+            command.args(words.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = Owned(command.spawn().unwrap());
+            let mut calls = Lines::of(child.0.stderr.take().unwrap());
+            calls.wait_for("EINPROGRESS");
+            kill(child.0.id(), Signal::Interrupt);
+            if is_twice {
+                // Another one: two of a kind may come as one.
+                kill(child.0.id(), Signal::Terminate);
+            }
+            let found = code_of(child.wait("echo-bench"));
+            let mut report = String::new();
+            child.0.stdout.take().unwrap().read_to_string(&mut report).unwrap();
+            // Of two that come at once either may be heard first.
+            assert!(found == 130 || is_twice && found == 143, "{words}: {found} {report}");
+            assert_eq!(report.contains("partial: interrupted"), !is_twice, "{words}: {report}");
+        }
     }
 
     #[test]
