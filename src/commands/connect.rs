@@ -40,7 +40,7 @@ use crate::fault::{Place, RuleSet, Side};
 use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
 use crate::record::Ending;
-use crate::relay::{Ended, Relay, Rules, Taps};
+use crate::relay::{Ended, Manner, Relay, Rules, Taps};
 use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
 use replay::{ClientReplayArgs, Replay};
@@ -207,6 +207,8 @@ struct Plan {
     connects_only: bool,
     faults: Option<Arc<RuleSet>>,
     rules: Rules,
+    /// How the input is cut before the fault rules see it.
+    manner: Manner,
     program: Option<Program>,
     /// Whether the program can have the socket itself.
     hands_over: bool,
@@ -242,8 +244,11 @@ impl Plan {
         }
         args.record.check(transport)?;
         let faults = faults(args, transport, &mut options)?;
+        let (rules, manner) = faulty::divide(rules(args, transport)?, faults.as_ref(), transport);
         Ok(Plan {
             faults,
+            rules,
+            manner,
             query: args.transport.query(transport, args.lookup.numeric, Some(args.connect_timeout)),
             proxy,
             preamble: args.header.preamble(transport)?,
@@ -253,7 +258,6 @@ impl Plan {
             timeout: args.connect_timeout,
             patience: args.patience.patience(args.max_time),
             connects_only: connects_only(args, transport)?,
-            rules: rules(args, transport)?,
             program: executed::program_of(args)?,
             hands_over: program::TAKES_SOCKETS && !executed::sees_bytes(args) && !args.faults.is_typed(),
             script: scripted::script_of(args, transport)?,
@@ -359,7 +363,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     let (speaker, ends) = Speaker::start(plan, &conn, stopper, &mut taps, track.as_ref(), output)?;
     let faulty = plan.faults.clone().map(|set| Faulty::new(set, conn.clone(), to_end, track.clone(), output));
     let (input, peers) = match &faulty {
-        Some(faulty) => (faulty.input(ends.input), faulty.output(ends.output)),
+        Some(faulty) => (faulty.input(ends.input, plan.manner), faulty.output(ends.output)),
         None => (ends.input, ends.output),
     };
     let (printer, file) = kept::save(peers, plan.output_file.as_deref())?;

@@ -14,17 +14,19 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::verdict::SCHEMA;
-use crate::connection::Conn;
-use crate::connection::datagram::DATAGRAM_BYTES_MAX;
+use crate::connection::datagram::payload_limit;
+use crate::connection::{Conn, Transport};
 use crate::fault::datagrams::Datagrams;
 use crate::fault::lane::{Ending, EndingKind, Lane, Step};
 use crate::fault::{Choice, Direction, Fired, RuleSet};
 use crate::output::Output;
 use crate::record::Track;
-use crate::relay::Stopper;
+use crate::relay::{self, Halt, Manner, Rules, Stopper};
 
 /// The only connection that there is.
 const ORDINAL: u64 = 1;
+/// One read of a stream: as much as a pipe holds, since it is copied once more than without rules.
+const BLOCK_BYTES: usize = 64 * 1024;
 /// How often a queue is looked at that must be empty before a reset: nothing tells when it is.
 const QUEUE_LOOK: Duration = Duration::from_millis(1);
 
@@ -93,13 +95,16 @@ impl Faulty {
         Lane::new(&self.set, &self.applying, ORDINAL, direction).map(|lane| Way::Stream(Box::new(lane)))
     }
 
-    /// The input as the rules let it out.
-    pub fn input(&self, input: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+    /// The input as the rules let it out, in pieces of this manner.
+    pub fn input(&self, input: Box<dyn Read + Send>, manner: Manner) -> Box<dyn Read + Send> {
         let delays_close = self.applying.iter().map(|index| self.set.rules()[*index].action.delays_close()).sum();
         let Some(way) = self.way(Direction::Out) else { return Box::new(Late { input, delays_close }) };
         let (block, blocks) = mpsc::sync_channel(1);
-        thread::spawn(move || pump(input, &block));
-        Box::new(Outgoing { faulty: self.clone(), way, blocks, kept: Vec::new(), is_ended: false, delays_close })
+        let is_stream = self.conn.transport().is_stream();
+        let limit = (!is_stream).then(|| payload_limit(self.conn.peer().family()));
+        thread::spawn(move || pump(input, relay::Outgoing::new(manner, limit), limit, &block));
+        let (faulty, kept) = (self.clone(), Vec::new());
+        Box::new(Outgoing { faulty, way, blocks, kept, is_ended: false, failed: None, delays_close })
     }
 
     /// The output as the rules let it in.
@@ -201,18 +206,43 @@ impl Way {
     }
 }
 
-/// Reads an input to its end, block by block: a block is a datagram where there are such, and the end has none.
-fn pump(mut input: Box<dyn Read + Send>, blocks: &SyncSender<io::Result<Vec<u8>>>) {
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+/// The relay's rules beneath these, and how the input is cut above them: those for datagrams must see each that goes out.
+pub fn divide(rules: Rules, set: Option<&Arc<RuleSet>>, transport: Transport) -> (Rules, Manner) {
+    let is_counted = |set: &Arc<RuleSet>| Datagrams::<()>::new(set, Direction::Out).is_some();
+    if transport.is_stream() || !set.is_some_and(is_counted) {
+        return (rules, Manner::default());
+    }
+    (Rules { manner: Manner::default(), ..rules }, rules.manner)
+}
+
+/// Reads an input to its end, block by block; a block is a datagram where there is a limit of their length.
+fn pump(
+    mut input: Box<dyn Read + Send>,
+    mut outgoing: relay::Outgoing,
+    limit: Option<usize>,
+    blocks: &SyncSender<io::Result<Vec<u8>>>,
+) {
+    // A read that fills more than a datagram shows that there was too much for one.
+    let mut buffer = vec![0; limit.map_or(BLOCK_BYTES, |limit| limit + 1)];
+    let mut send = |piece: &[u8]| blocks.send(Ok(piece.to_vec()));
     loop {
-        let read = match input.read(&mut buffer) {
+        let (passed, end) = match input.read(&mut buffer) {
+            Ok(0) => (outgoing.finish(&mut send), Some(None)),
+            Ok(count) => (outgoing.pass(&buffer[..count], &mut send), None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map(|count| buffer[..count].to_vec()),
+            Err(error) => (outgoing.finish(&mut send), Some(Some(error))),
         };
-        let is_over = read.as_ref().map_or(true, Vec::is_empty);
-        if blocks.send(read).is_err() || is_over {
-            return;
+        let failed = match (passed, end) {
+            (Ok(()), None) => continue,
+            (Ok(()), Some(failed)) => failed,
+            (Err(Halt::TooLong(limit)), _) => Some(relay::too_long(limit)),
+            // Nobody wants more.
+            (Err(Halt::Send(_)), _) => None,
+        };
+        if let Some(error) = failed {
+            let _ = blocks.send(Err(error));
         }
+        return;
     }
 }
 
@@ -237,11 +267,13 @@ struct Outgoing {
     faulty: Faulty,
     way: Way,
     blocks: Receiver<io::Result<Vec<u8>>>,
-    /// What was read and has no room yet.
+    /// What was read of a stream and has no room yet.
     kept: Vec<u8>,
     is_ended: bool,
     /// How much later than due the end comes.
     delays_close: Duration,
+    /// Why it ended, if it was not by itself.
+    failed: Option<io::Error>,
 }
 
 impl Read for Outgoing {
@@ -254,13 +286,15 @@ impl Read for Outgoing {
                 // To the relay that would be the end.
                 Due::Pass(bytes) if bytes.is_empty() => drop(self.faulty.conn.socket().send(&[])?),
                 Due::Pass(bytes) => {
-                    buffer[..bytes.len()].copy_from_slice(&bytes);
-                    return Ok(bytes.len());
+                    // A datagram that a rule made too long fills the buffer, which the relay takes for what it is.
+                    let count = bytes.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&bytes[..count]);
+                    return Ok(count);
                 }
                 Due::End(Ending { kind: EndingKind::Reset, is_promised, .. }) => {
                     self.faulty.reset(is_promised);
                     // The relay is over; an end of the input would be a FIN.
-                    self.wait(None)?;
+                    self.wait(None);
                 }
                 Due::End(Ending { kind, .. }) => {
                     if kind == EndingKind::Close {
@@ -271,9 +305,9 @@ impl Read for Outgoing {
                 }
                 Due::Wait(_) if self.is_ended && self.kept.is_empty() && self.way.is_done(now) => {
                     thread::sleep(take(&mut self.delays_close));
-                    return Ok(0);
+                    return self.failed.take().map_or(Ok(0), Err);
                 }
-                Due::Wait(until) => self.wait(until.map(|until| until.saturating_sub(now)))?,
+                Due::Wait(until) => self.wait(until.map(|until| until.saturating_sub(now))),
             }
         }
     }
@@ -281,13 +315,13 @@ impl Read for Outgoing {
 
 impl Outgoing {
     /// Waits for that long, or until there is more to put in.
-    fn wait(&mut self, time: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, time: Option<Duration>) {
         let now = self.faulty.now();
         let room = self.way.room(now).min(self.kept.len());
         if room > 0 {
             self.way.put(&self.kept[..room], now);
             self.kept.drain(..room);
-            return Ok(());
+            return;
         }
         let takes_more = self.kept.is_empty() && !self.is_ended && self.way.room(now) > 0 && !self.faulty.has_reset();
         if !takes_more {
@@ -295,22 +329,20 @@ impl Outgoing {
                 Some(time) => thread::sleep(time),
                 None => thread::park(),
             }
-            return Ok(());
+            return;
         }
         let block = match time {
             Some(time) => self.blocks.recv_timeout(time),
             None => self.blocks.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match block {
-            Ok(block) => {
-                self.kept = block?;
-                self.is_ended = self.kept.is_empty();
-                // A datagram is put in as a whole, also where it is as long as can be.
-            }
+            // A datagram is put in as a whole, and an empty one too.
+            Ok(Ok(datagram)) if matches!(self.way, Way::Datagrams(_)) => self.way.put(&datagram, self.faulty.now()),
+            Ok(Ok(bytes)) => self.kept = bytes,
+            Ok(Err(error)) => self.failed = Some(error),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.is_ended = true,
         }
-        Ok(())
     }
 }
 

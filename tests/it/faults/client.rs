@@ -134,26 +134,60 @@ fn a_reset_by_what_came_is_seen_by_the_server() {
 }
 
 #[test]
-fn datagrams_that_go_out_are_lost_and_doubled() {
+fn datagrams_are_lost_and_doubled_on_their_way_out_and_in() {
     let server = Server::start("-u");
     let run = |rules: &[&str]| {
         let rules = rules.iter().flat_map(|rule| ["-F", rule]);
         let run = Run::sockkit("connect -u --per-line -q 0.5").args(rules).args([server.v4()]);
         String::from_utf8(run.stdin("1\n2\n3\n4\n").finish().stdout).unwrap().replace('\n', "")
     };
-    assert_eq!(run(&["drop,every=2,dir=in"]), "13");
-    assert_eq!(run(&["dup,times=1,dir=in"]), "11234");
+    for direction in ["out", "in"] {
+        assert_eq!(run(&[&format!("drop,every=2,dir={direction}")]), "13", "{direction}");
+        assert_eq!(run(&[&format!("dup,times=1,dir={direction}")]), "11234", "{direction}");
+    }
+}
+
+/// Rules see what goes out as it goes out: line by line, or of a size, and no more than a datagram holds.
+#[test]
+fn datagrams_are_cut_before_rules_see_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    fs::write(&large, pattern(70_000)).unwrap();
+    let too_long = "sockkit: read stdin failed: there is more in one piece than the 65507 bytes of a datagram: --per-line \
+                    sends lines, --datagram-size cuts\n";
+    let typed = folder.path().join("typed");
+    fs::write(&typed, "a\n\nbc\n").unwrap();
+    for (words, input, lengths, stderr, code) in [
+        ("--per-line -F drop,every=2", &typed, &[1][..], "", 0),
+        ("--per-line --empty -F drop,every=3", &typed, &[1, 0], "", 0),
+        ("--per-line --empty -F dup,every=2", &typed, &[1, 0, 0, 2], "", 0),
+        ("--datagram-size 2 -F truncate=1B,every=2", &typed, &[2, 1, 2], "", 0),
+        ("--datagram-size 40000 -F delay=1ms", &large, &[40_000, 30_000], "", 0),
+        ("-F delay=1ms", &large, &[], too_long, 4),
+        ("-F garbage=70KB --seed 1", &typed, &[], too_long, 4),
+    ] {
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = peer.local_addr().unwrap();
+        Run::sockkit(&format!("connect -u --send-only {words} {address}"))
+            .stdin_from(fs::File::open(input).unwrap())
+            .stderr(stderr)
+            .code(code)
+            .check();
+        peer.send_to(b"the last one", address).unwrap();
+        let mut buffer = vec![0; 70_000];
+        let came = std::iter::from_fn(|| Some(peer.recv(&mut buffer).unwrap()).filter(|length| *length != 12));
+        assert_eq!(came.collect::<Vec<_>>(), lengths, "{words}");
+    }
 }
 
 #[test]
 fn a_rule_that_fires_is_told_in_words_and_as_json() {
-    for (flags, rule, words, field) in [
-        ("", "corrupt=1,after=3B", "3 bytes out", "at_bytes"),
-        ("-u", "dup,every=3,dir=in", "datagram 3 in", "datagram"),
-    ] {
+    for (flags, rule, words, field) in
+        [("", "corrupt=1,after=3B", "3 bytes out", "at_bytes"), ("-u", "dup,every=3", "datagram 3 out", "datagram")]
+    {
         let server = Server::start(&format!("{flags} --quiet"));
         let run = |form: &str| {
-            let words = format!("connect {form} {flags} -i 0 -q 0.5 -F {rule} {}", server.v4());
+            let words = format!("connect {form} {flags} -i 0 -q 0.1 -F {rule} {}", server.v4());
             Run::sockkit(&words).stdin("a\nb\nc\n").finish()
         };
         let (told, record) = (run("-v").stderr, run("-j").event("fault"));
