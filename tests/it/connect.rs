@@ -18,6 +18,7 @@
 //! | a peer that closes unread is a success | `a_peer_that_closes_without_reading_is_not_taken_for_success` |
 //! | sending only ends before anything has arrived | `directions::sending_only_ends_when_all_is_acknowledged` |
 //! | and is a success though nothing did | `directions::sending_only_to_a_peer_that_resets_says_what_was_not_acknowledged` |
+//! | nobody says who ended it | `verdicts::it_says_who_ended_it` |
 //! | it stays when the server has closed, or fails then | `the_peers_end_is_the_end_while_stdin_is_silent` |
 //! | an answer to the end of the input never comes | `an_answer_that_waits_for_the_end_of_the_input_comes` |
 //! | an answer that takes a second is lost | `an_answer_that_takes_its_time_is_waited_for` |
@@ -28,13 +29,13 @@
 //! | an idle timeout fails though both sides had ended | `when_both_have_finished_it_ends_whatever_timers_say` |
 //! | a timeout says that the operation is in progress | `a_connect_that_is_not_answered_times_out_by_our_clock` |
 //! | there is no timeout for connecting | `connecting_has_a_clock_by_default` |
-//! | `-w` is three clocks in one | `clocks::a_peer_that_talks_slowly_is_not_idle` |
+//! | `-w` is three clocks in one | `clocks::the_clock_of_connecting_stops_with_it` |
 //! | nothing ends it after so long, whatever happens | `clocks::when_its_time_is_over_it_ends_whatever_happens` |
 //! | `-q` is not there | `a_stream_whose_peer_stays_silent_is_left_when_that_was_asked_for` |
 //! | `-i` is for each buffer, not for each line | `people::with_an_interval_the_next_line_waits_and_none_is_lost` |
-//! | a name's second address is not tried | `every_address_of_a_name_is_tried` |
+//! | a name's second address is not tried | `verdicts::each_address_that_was_tried_is_told` |
 //! | `host:port` and `[::1]` are no places | `every_way_to_name_a_target_reaches_it` |
-//! | an error says nothing | `scripts::an_expectation_that_is_not_met_says_what_came` |
+//! | an error says nothing | `an_unknown_host_is_said_with_the_resolvers_words` |
 //! | UDP to a closed port is a success | `datagrams::the_network_says_what_became_of_a_datagram` |
 //! | a datagram that is too long is cut, and nobody says so | `datagrams::a_datagram_that_is_cut_off_is_told_of` |
 //! | broadcasts go out unasked | `datagrams::a_broadcast_that_was_not_asked_for_is_refused_with_a_hint` |
@@ -50,6 +51,7 @@
 //! | there is no line editing | `editing::a_line_is_edited_before_it_is_sent_and_comes_back` |
 //! | a peer drives the terminal | `a_terminal_sees_the_peers_bytes_escaped_unless_raw` |
 //! | a conversation needs expect(1) | `scripts::statements_are_carried_out_in_the_order_in_which_they_are_typed` |
+//! | a capture cannot be played again, in its own time | `record::client::pauses_are_kept_unless_told_otherwise` |
 //! | letters mean other things in each netcat | `fingers::idioms_do_what_they_did` |
 //!
 //! Some no test can answer. How fast it is depends on the machine: `benches/connect.py` measures it beside nc, ncat and socat.

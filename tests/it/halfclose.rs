@@ -120,7 +120,11 @@ fn when_both_have_finished_it_ends_whatever_timers_say() {
             let request = read_to_end(&peer);
             peer.write_all(&request).unwrap();
         });
-        Run::sockkit("connect -q 1h -w 1h").args([&peer.address]).stdin("all\n").stdout("all\n").check();
+        Run::sockkit("connect -q 1h -w 1h -W 1h --max-time 1h")
+            .args([&peer.address])
+            .stdin("all\n")
+            .stdout("all\n")
+            .check();
         peer.finish();
     }
 }

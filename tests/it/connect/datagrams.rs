@@ -278,7 +278,7 @@ fn a_datagram_that_is_cut_off_is_told_of() {
 #[test]
 fn a_datagram_is_told_to_programs_as_well() {
     let server = Server::start("-u --quiet");
-    let came = Run::sockkit("connect -j -u --per-line -q 0.5").args([server.v4()]).stdin("a\nbcd\n").finish();
+    let came = Run::sockkit("connect -j -u --per-line -q 1").args([server.v4()]).stdin("a\nbcd\n").finish();
     let told: Vec<_> = came.events("datagram").into_iter().map(|one| one["received_bytes"].as_u64()).collect();
     assert_eq!(told, [Some(1), Some(3)], "{}", came.stderr);
 }

@@ -62,6 +62,19 @@ fn a_peer_that_talks_slowly_is_not_idle() {
     }
 }
 
+#[test]
+fn the_clock_of_connecting_stops_with_it() {
+    for &place in Place::ALL {
+        let peer = Peer::start(place, |mut peer| {
+            dawdle(Duration::from_millis(1500));
+            peer.write_all(b"late\n").unwrap();
+        });
+        let finished = Running::sockkit(&format!("connect -w 1 {}", peer.address)).finish();
+        assert_eq!((finished.code, finished.stdout.as_slice()), (0, &b"late\n"[..]), "{place:?}: {}", finished.stderr);
+        peer.finish();
+    }
+}
+
 /// One call of send(2) waits for all of its bytes; the acknowledgements tell that they move.
 #[cfg(target_os = "linux")]
 #[test]
