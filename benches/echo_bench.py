@@ -8,7 +8,9 @@ medians are compared. The C client needs cc(1); without it, or without the other
 --bench echo_bench` measures is whether the numbers are right; this is how they compare. The status is 1 if a target of the
 project is missed.
 """
+import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,8 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import json
-import random
 
 SOCKKIT = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "target/release/sockkit")
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5

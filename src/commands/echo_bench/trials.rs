@@ -71,7 +71,7 @@ pub struct Trial {
     pub run: Run,
     /// This side was too slow for it.
     pub generator_limited: bool,
-    /// Whether the objectives held; null in a ramp without any.
+    /// Whether the objectives held; null in a ramp without any, and where it was interrupted.
     pub holds: Option<bool>,
 }
 
@@ -185,7 +185,7 @@ impl Course<'_> {
         let short = Run::of(&measured);
         let generator_limited = super::report::is_generator_limited(&measured);
         let is_reached = short.round_trips_per_s >= rate * REACHED;
-        let holds = (!self.objectives.is_empty()).then(|| {
+        let holds = (!self.objectives.is_empty() && !measured.is_interrupted).then(|| {
             let all = self.objectives.iter().all(|objective| objective.judge(&measured).holds);
             all && is_reached && !generator_limited && measured.failure.is_none()
         });
@@ -224,7 +224,10 @@ mod tests {
             assert!(trials.trials.len() < 20);
         }
         let (trials, _) = course.search(None, &mut server(0.0)).unwrap();
-        assert_eq!(trials.highest_rate_per_s, None);
+        assert!(trials.highest_rate_per_s.is_none() && !trials.has_found());
+        let mut interrupted = |_: &Plan| Ok(Measured { is_interrupted: true, ..Measured::default() });
+        let (trials, _) = course.search(None, &mut interrupted).unwrap();
+        assert!(trials.trials.len() == 1 && trials.has_found(), "nothing is known that does not hold: {trials:?}");
         // Where a second is too short for the percentile, a rate is tried for longer; but not for ever.
         let objectives = [Objective::parse("p99<1ms").unwrap()];
         let course = Course { plan: &plan, arrival: Arrival::Uniform, objectives: &objectives };
