@@ -153,6 +153,11 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
 
+/// The same in microseconds.
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
 /// A number of bytes for people, in powers of 1024: `512 B`, `4.2 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);

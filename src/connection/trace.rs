@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::errno;
+use crate::units::microseconds;
 
 /// How a call is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +138,7 @@ fn record(call: &str, arguments: &str, result: Result<i64, &io::Error>, begun: I
                 result: result.unwrap_or(-1),
                 errno,
                 errname: errno.map(errno::name),
-                elapsed_us: elapsed.as_nanos() as f64 / 1e3,
+                elapsed_us: microseconds(elapsed),
             };
             serde_json::to_string(&line).unwrap_or_default()
         }

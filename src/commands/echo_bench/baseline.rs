@@ -18,6 +18,7 @@ use super::report::Settings;
 use super::runs::Run;
 use crate::cli::UsageError;
 use crate::random::Random;
+use crate::units::milliseconds;
 
 /// The name and version of the file.
 const SCHEMA: &str = "sockkit.echo-bench.saved/1";
@@ -73,7 +74,7 @@ impl SavedRun {
             p50_us: run.p50_us,
             p99_us: run.p99_us,
             round_trips_per_s: run.round_trips_per_s,
-            elapsed_ms: measured.elapsed.as_secs_f64() * 1e3,
+            elapsed_ms: milliseconds(measured.elapsed),
             lost: run.lost,
             histogram: crate::base64::encode(&measured.response.encode()?),
         })

@@ -31,6 +31,7 @@ use super::warm_up::Outcome;
 use crate::connection::TcpInfo;
 use crate::exit::Status;
 use crate::histogram::{Estimate, Histogram, Value, samples_needed};
+use crate::units::{microseconds, milliseconds};
 
 /// The name and version of the JSON object.
 const SCHEMA: &str = "sockkit.echo-bench/1";
@@ -165,7 +166,7 @@ impl Settings {
             Load::Open { rate, arrival } => ("open", None, Some(rate), Some(arrival.name().to_owned())),
         };
         let (time_ms, messages) = match plan.until {
-            Until::Time(time) => (Some(time.as_secs_f64() * 1e3), None),
+            Until::Time(time) => (Some(milliseconds(time)), None),
             Until::Messages(messages) => (None, Some(messages)),
         };
         Settings {
@@ -181,7 +182,7 @@ impl Settings {
             reconnect: plan.reconnect,
             time_ms,
             messages,
-            reply_timeout_ms: plan.reply_timeout.as_secs_f64() * 1e3,
+            reply_timeout_ms: milliseconds(plan.reply_timeout),
             seed: plan.seed,
         }
     }
@@ -220,10 +221,6 @@ pub struct Percentile {
     needs: Option<u64>,
     #[serde(skip)]
     estimate: Option<Estimate>,
-}
-
-fn microseconds(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e3
 }
 
 fn finite_us(value: Value) -> Option<f64> {
@@ -337,10 +334,10 @@ impl Report {
             target: target.name(),
             own_server: target.own.is_some(),
             interrupted: measured.is_interrupted,
-            warm_up_ms: measured.warm_up.as_secs_f64() * 1e3,
+            warm_up_ms: milliseconds(measured.warm_up),
             warm_up: measured.settled,
             discarded: measured.discarded,
-            elapsed_ms: seconds * 1e3,
+            elapsed_ms: milliseconds(measured.elapsed),
             round_trips,
             round_trips_per_s: per_s(round_trips),
             bytes_per_s_each_way: per_s(measured.answered_bytes),
@@ -362,7 +359,7 @@ impl Report {
             changes: Vec::new(),
             regression: None,
             environment: None,
-            time_series_step_ms: measured.series.block_length().as_secs_f64() * 1e3,
+            time_series_step_ms: milliseconds(measured.series.block_length()),
             time_series: measured.series.blocks.iter().map(Step::of).collect(),
         }
     }

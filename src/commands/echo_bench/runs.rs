@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::collector::Measured;
 use crate::histogram::Value;
+use crate::units::microseconds;
 
 /// Runs that lie this much further apart than one run's own uncertainty belong to different states of the machine.
 const UNSTABLE_FACTOR: f64 = 2.0;
@@ -45,12 +46,12 @@ pub struct Runs {
 impl Run {
     /// What one run has measured.
     pub fn of(measured: &Measured) -> Run {
-        let us = |percent| measured.response.percentile(percent).map(|latency| latency.as_nanos() as f64 / 1e3);
+        let us = |percent| measured.response.percentile(percent).map(microseconds);
         let interval = measured.response.estimate(50.0).and_then(|estimate| {
             let resampled = measured.series.intervals(&[50.0]).map(|ends| ends[0]);
             let (low, high) = resampled.unwrap_or((estimate.low, estimate.high));
             match (low.min(estimate.low), high.max(estimate.high)) {
-                (Value::Finite(low), Value::Finite(high)) => Some(high.saturating_sub(low).as_nanos() as f64 / 1e3),
+                (Value::Finite(low), Value::Finite(high)) => Some(microseconds(high.saturating_sub(low))),
                 _ => None,
             }
         });

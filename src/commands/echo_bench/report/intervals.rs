@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::super::collector::Interval;
 use super::super::tally::Errors;
-use super::{TcpSum, finite_us, microseconds};
+use super::{TcpSum, finite_us};
 use crate::histogram::Value;
-use crate::units::{Count, Latency, PerSecond};
+use crate::units::{Count, Latency, PerSecond, microseconds, milliseconds};
 
 /// The name and version of the JSON object.
 const SCHEMA: &str = "sockkit.echo-bench.interval/1";
@@ -60,8 +60,8 @@ impl Line {
         Line {
             schema: SCHEMA,
             run,
-            from_ms: interval.from.as_secs_f64() * 1e3,
-            to_ms: interval.to.as_secs_f64() * 1e3,
+            from_ms: milliseconds(interval.from),
+            to_ms: milliseconds(interval.to),
             sent: interval.sent,
             round_trips: histogram.count(),
             round_trips_per_s: histogram.count() as f64 / seconds,
