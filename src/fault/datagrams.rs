@@ -131,7 +131,7 @@ impl<T: Clone> Datagrams<T> {
         let draw = |purpose, place| self.set.random(active.rule, ordinal, Some(self.direction), purpose, place);
         match action {
             Action::Drop => return false,
-            Action::Duplicate(times) => fate.copies += times,
+            Action::Duplicate(times) => fate.copies = fate.copies.saturating_add(times),
             Action::Truncate(size) => fate.bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX)),
             Action::Garbage(size) => {
                 let words = (0..size.div_ceil(8)).map(|word| draw(Purpose::Garbage, word).next_u64().to_le_bytes());
@@ -305,6 +305,7 @@ mod tests {
         }
         assert_eq!(times.len(), WAITING_MAX);
         assert_eq!(times[100], times[0] + Duration::from_secs(1));
+        assert_eq!(order(&["dup=4294967295", "dup"], 1, 1), [1; WAITING_MAX]);
     }
 
     #[test]

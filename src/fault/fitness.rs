@@ -5,6 +5,7 @@
 
 use super::rule::{Action, After, Direction, Keys, Rule, Stage};
 use crate::connection::Transport;
+use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 
 /// Where rules are to work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,9 @@ fn action_against(action: &Action, place: Place) -> Option<String> {
         (_, Action::Chunk { .. }) if !is_stream => "a datagram goes in one piece; truncate cuts it",
         (_, Action::Corrupt { among: Some(_), .. }) if !is_stream => {
             "each datagram has its own bytes: corrupt=N changes N of each, chance=PCT and every=N choose which"
+        }
+        (_, Action::Garbage(size)) if !is_stream && *size > PAYLOAD_BYTES_MAX as u64 => {
+            return Some(format!("a datagram has at most {PAYLOAD_BYTES_MAX} bytes"));
         }
         (_, Action::Mss(_)) if transport != Transport::Tcp => "segments are TCP's",
         (Stage::Datagram, _) if is_stream => {
@@ -154,6 +158,7 @@ mod tests {
             (Udp, serves, &["delay-close=2s"], "datagrams have no end"),
             (Udp, serves, &["chunk=1B"], "a datagram goes in one piece; truncate cuts it"),
             (Udp, serves, &["corrupt=1/64KiB"], "corrupt=N changes N of each"),
+            (Udp, serves, &["garbage=64KiB"], "a datagram has at most 65507 bytes"),
             (Udp, serves, &["mss=536"], "segments are TCP's"),
             (UnixStream, serves, &["mss=536"], "segments are TCP's"),
             (UnixStream, serves, &["reset"], "a unix socket has no reset; close ends it"),
