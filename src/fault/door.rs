@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::rule::{Action, After, Rule};
-use super::{RuleSet, Stage};
+use super::{RuleSet, Stage, Wake};
 
 /// How the door stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -64,6 +64,7 @@ impl RuleSet {
     /// How the door stands so long after the start. Of several rules the first in order decides.
     pub fn door(&self, now: Duration) -> Standing {
         let mut standing = Standing { door: Door::Open, rule: None, until: None };
+        let mut wake = Wake::default();
         for (index, rule) in self.rules.iter().enumerate() {
             let begins = match rule.keys.after {
                 Some(After::Time(time)) => time,
@@ -79,12 +80,9 @@ impl RuleSet {
             if door != Door::Open && standing.door == Door::Open {
                 (standing.door, standing.rule) = (door, Some(index));
             }
-            standing.until = match (standing.until, until) {
-                (Some(earlier), Some(until)) => Some(earlier.min(until)),
-                (earlier, until) => earlier.or(until),
-            };
+            wake.at(until);
         }
-        standing
+        Standing { until: wake.0, ..standing }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::rule::{Action, Direction};
 use super::window::{Progress, Window};
-use super::{Fired, Purpose, RuleSet, lateness};
+use super::{Fired, Purpose, RuleSet, Wake, lateness};
 
 /// What passes at a time, and what waits in a lane that delays nothing: a read of the usual size.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -202,7 +202,7 @@ impl Lane {
     /// What is to be done now.
     pub fn step(&mut self, now: Duration) -> Step {
         self.look(now);
-        let mut wake = Wake(None);
+        let mut wake = Wake::default();
         if let Some(over) = self.over(now, &mut wake) {
             return over;
         }
@@ -295,7 +295,7 @@ impl Lane {
         if length == 0 {
             return 0;
         }
-        let is_garbage = self.garbage_left(now, &mut Wake(None)) > 0;
+        let is_garbage = self.garbage_left(now, &mut Wake::default()) > 0;
         let next = if is_garbage { &[][..] } else { &self.waiting[self.gone..self.gone + length] };
         for active in &mut self.active {
             if matches!(active.state, State::Delay { .. }) {
@@ -497,17 +497,5 @@ impl State {
             State::Chunk { pause: Some(pause), end, free, .. } if offset >= *end => *free = now + *pause,
             _ => {}
         }
-    }
-}
-
-/// The earliest of several times.
-struct Wake(Option<Duration>);
-
-impl Wake {
-    fn at(&mut self, time: Option<Duration>) {
-        self.0 = match (self.0, time) {
-            (Some(earliest), Some(time)) => Some(earliest.min(time)),
-            (earliest, time) => earliest.or(time),
-        };
     }
 }

@@ -16,7 +16,7 @@ use super::service::{First, Service, Visit};
 use super::stream::{Broken, Stream};
 use crate::connection::Op;
 use crate::fault::lane::{Ending, EndingKind, Lane, Step};
-use crate::fault::{Direction, Fired, RuleSet};
+use crate::fault::{Direction, Fired, RuleSet, Wake};
 
 /// How often a queue is looked at that must be empty before a reset: nothing tells when it is.
 const QUEUE_LOOK: Duration = Duration::from_millis(1);
@@ -253,7 +253,7 @@ impl<'a, S: Stream, T: FnMut(Fired)> Faulty<'a, S, T> {
         mut asked: impl FnMut(&mut Self, &mut Context<'_>, &mut Wake) -> Poll<Result<V, Broken>>,
     ) -> Poll<Result<V, Broken>> {
         loop {
-            let mut wake = Wake(None);
+            let mut wake = Wake::default();
             let driven = self.drive(context, &mut wake);
             self.tell();
             driven?;
@@ -311,14 +311,5 @@ impl<S: Stream, T: FnMut(Fired)> Stream for Faulty<'_, S, T> {
             }
             faulty.wire.poll_finish(context)
         })
-    }
-}
-
-/// The earliest of the times at which there is something to do.
-struct Wake(Option<Duration>);
-
-impl Wake {
-    fn at(&mut self, time: Option<Duration>) {
-        self.0 = self.0.into_iter().chain(time).min();
     }
 }
