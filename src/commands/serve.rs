@@ -350,10 +350,9 @@ fn exec(args: &Args, program: Program) -> Result<Service, UsageError> {
         let why = "says who talks to a peer, and that is the program: leave out one of them";
         return Err(UsageError(format!("{flag} {why}")));
     }
-    let has_faults = !args.faults.rules.is_empty() || args.faults.faults.is_some();
     let is_kept = args.passing.hex || args.passing.output_file.is_some() || args.record.record.is_some();
     let is_limited = args.limits.max_bytes.is_some() || args.limits.idle_timeout.is_some();
-    let is_seen = has_faults || is_kept || is_limited || args.expect.is_some() || args.proxy_protocol;
+    let is_seen = args.faults.is_typed() || is_kept || is_limited || args.expect.is_some() || args.proxy_protocol;
     Ok(Service::Exec(Exec { program, pipes: (is_seen || !TAKES_SOCKETS).then(Pipes::default) }))
 }
 
@@ -365,7 +364,7 @@ fn stdio(args: &Args, transport: Transport) -> Result<Stdio, UsageError> {
     if args.proxy_protocol {
         return Err(UsageError("--proxy-protocol is not for --stdio, which gives you the header too".to_owned()));
     }
-    if !args.faults.rules.is_empty() || args.faults.faults.is_some() {
+    if args.faults.is_typed() {
         return Err(UsageError("fault rules are not for --stdio: connect -F has them at the other end".to_owned()));
     }
     let rules = Rules { idle_timeout: args.limits.idle_timeout, ..args.joining.rules(transport.is_stream()) };

@@ -4,6 +4,8 @@
 //! Trade-off: the listening lines are written before anything else happens; all that follows goes through a thread of its
 //! own, late by what that takes, so that nobody is served later because somebody reads slowly.
 
+mod sentences;
+
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,11 +14,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::access::Refusal;
-use super::counters::{Drain, Summary, Traffic};
+use super::counters::{Summary, Traffic};
 use super::ending::How;
 use super::expected::Difference;
 use super::faults::{Count as FaultCount, Faults};
-use super::recorded::Recorded;
 use super::service::Service;
 use super::teller::{Line, Teller};
 use crate::connection::proxy_protocol::Header;
@@ -27,8 +28,8 @@ use crate::fault::door::Door;
 use crate::fault::lane::EndingKind;
 use crate::fault::{Direction, Fired, Rule};
 use crate::output::{Output, Verbosity};
-use crate::printable::one_line;
-use crate::units::{Count, Elapsed, Size, milliseconds};
+use crate::units::{Count, Elapsed, milliseconds};
+use sentences::sentences;
 
 /// The name and version of the JSON lines.
 const SCHEMA: &str = "sockkit.serve/1";
@@ -433,14 +434,8 @@ impl Events {
         let unasked = if is_talkative && !output.json { SummaryForm::Text } else { SummaryForm::None };
         match self.form.unwrap_or(unasked) {
             SummaryForm::Text => {
-                let lines = [
-                    Some(describe(summary, is_stream, elapsed)),
-                    describe_endings(summary),
-                    counts.as_ref().map(|counts| describe_faults(counts, seed)),
-                    summary.drain.and_then(describe_drain),
-                    summary.record.as_ref().map(describe_record),
-                ];
-                lines.into_iter().flatten().for_each(|text| say(Line::Summary(text)));
+                let faults = counts.as_deref().map(|counts| (counts, seed));
+                sentences(summary, faults, is_stream, elapsed).for_each(|text| say(Line::Summary(text)));
             }
             SummaryForm::Json => say(Line::Summary(in_json())),
             SummaryForm::None => {}
@@ -491,79 +486,4 @@ fn left_out(output: Output, events: u64) -> String {
     let plural = if events == 1 { "" } else { "s" };
     let text = format!("{} event{plural} left out: nobody read them in time", Count(events));
     line(output, "dropped", LeftOut { events }, text)
-}
-
-/// How the connections ended, if any was reset: otherwise the sentence above says it all.
-fn describe_endings(summary: &Summary) -> Option<String> {
-    let (by_rule, by_peer) = (summary.connections_reset_by_rule, summary.connections_reset_by_peer);
-    let by = [(by_rule, "by rule"), (by_peer, "by peer")];
-    let by: Vec<String> = by
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, whom)| format!("{} {whom}", Count(*number)))
-        .collect();
-    let (clean, reset) = (Count(summary.connections_clean), Count(by_rule + by_peer));
-    (!by.is_empty()).then(|| format!("ended: {clean} cleanly, {reset} reset ({})", by.join(", ")))
-}
-
-/// How the drain went, if it was announced or somebody was cut off.
-fn describe_drain(drain: Drain) -> Option<String> {
-    let Drain { connections, finished, cut, grace_ms, is_cut_short, is_announced } = drain;
-    let plural = if connections == 1 { "" } else { "s" };
-    let mut text = format!("drain: {} connection{plural}, {} finished", Count(connections), Count(finished));
-    if cut > 0 {
-        let grace = Elapsed(Duration::from_secs_f64(grace_ms / 1e3));
-        let by = if is_cut_short {
-            "by a second signal".to_owned()
-        } else {
-            format!("at the end of the grace time ({grace})")
-        };
-        text.push_str(&format!(", {} cut off {by}", Count(cut)));
-    }
-    (cut > 0 || is_announced).then_some(text)
-}
-
-/// What has become of the record, for people.
-fn describe_record(record: &Recorded) -> String {
-    let file = one_line(&record.file);
-    match &record.error {
-        None => format!("record: {file}, complete"),
-        Some(why) => format!("record: {file}, incomplete: {why}"),
-    }
-}
-
-/// What each fault rule did, for people.
-fn describe_faults(counts: &[FaultCount], seed: Option<u64>) -> String {
-    let fired = |count: &FaultCount| format!("{} fired {}", count.rule, times(count.fired));
-    let seed = seed.map_or(String::new(), |seed| format!("; seed {seed}"));
-    format!("faults: {}{seed}", counts.iter().map(fired).collect::<Vec<_>>().join("; "))
-}
-
-fn times(number: u64) -> String {
-    if number == 1 { "once".to_owned() } else { format!("{} times", Count(number)) }
-}
-
-/// The summary for people.
-fn describe(summary: &Summary, is_stream: bool, elapsed: Duration) -> String {
-    let bytes = format!("in {}, out {}", Size(summary.received_bytes), Size(summary.sent_bytes));
-    let (number, one) = if is_stream { (summary.connections, "connection") } else { (summary.datagrams, "datagram") };
-    let plural = if number == 1 { "" } else { "s" };
-    let mut text = format!("served {} {one}{plural} in {}", Count(number), Elapsed(elapsed));
-    if summary.connections > 1 {
-        text.push_str(&format!(", at most {} at once", Count(summary.connections_peak)));
-    }
-    for (number, what) in [
-        (summary.connections_failed, "failed"),
-        (summary.connections_cut, "cut off at the end"),
-        (summary.connections_timed_out, "timed out"),
-        (summary.connections_refused + summary.datagrams_refused, "refused"),
-        (summary.unexpected, "not as expected"),
-        (summary.accepts_failed, "accepts failed"),
-        (summary.datagrams_unanswered, "not answered"),
-    ] {
-        if number > 0 {
-            text.push_str(&format!(", {} {what}", Count(number)));
-        }
-    }
-    format!("{text}; {bytes}")
 }
