@@ -149,6 +149,17 @@ impl Choice {
     }
 }
 
+/// The earliest of the times at which there is something to do; none while there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wake(pub Option<Duration>);
+
+impl Wake {
+    /// One more of them, if there is one.
+    pub fn at(&mut self, time: Option<Duration>) {
+        self.0 = self.0.into_iter().chain(time).min();
+    }
+}
+
 /// A time between the two.
 fn lateness(random: &mut Random, least: Duration, most: Duration) -> Duration {
     let span_ns = most.saturating_sub(least).as_nanos() as u64;

@@ -78,11 +78,13 @@ fn its_status_is_told() {
 
 #[test]
 fn a_program_that_cannot_be_run_is_said_and_the_peer_is_reset() {
-    let mut server = serve(&["-e", "/no/such/program"]);
-    let mut peer = dial(&server.v4());
-    assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    server.line();
-    assert!(server.line().contains(" run /no/such/program failed: No such file or directory after "));
+    for words in [&[][..], &["-W", "1h"]] {
+        let mut server = serve(&[words, &["-e", "/no/such/program"]].concat());
+        let mut peer = dial(&server.v4());
+        assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{words:?}");
+        server.line();
+        assert!(server.line().contains(" run /no/such/program failed: No such file or directory after "), "{words:?}");
+    }
 }
 
 /// A close with unread input is a reset, which could take the end of what was said.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Spot;
 use super::exec::{group_of, serve};
-use crate::harness::{Place, Run, Server, Signal, dial, exchange, mask, pattern, read_exactly, read_to_end, until};
+use crate::harness::{Place, Run, Server, Signal, dial, exchange, pattern, read_exactly, read_to_end, until};
 use crate::record;
 
 /// Its next event: who came, or how they went.
@@ -148,16 +148,6 @@ fn a_header_is_not_the_programs_and_what_comes_is_compared() {
     let peer = dial(&server.v4());
     assert_eq!(exchange(&peer, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello\n"), b"hello\n");
     assert_eq!(server.end(Signal::Terminate).code, 0);
-}
-
-#[test]
-fn a_program_that_cannot_be_run_is_said_and_the_peer_is_reset() {
-    let mut server = serve(&["-W", "1h", "-e", "/no/such/program"]);
-    let mut peer = dial(&server.v4());
-    assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    server.line();
-    let line = mask(&server.line());
-    assert!(line.contains(" run /no/such/program failed: No such file or directory after TIME: 0 bytes in"), "{line}");
 }
 
 /// With --once the server ends with its connection: what ignores SIGTERM must not be left then.
