@@ -1,6 +1,6 @@
 //! Text of strangers, as a terminal may see it.
 //!
-//! Owns which characters could drive a terminal, and the one way to write them. Must not know whose text it is, nor where
+//! Owns which characters could drive a terminal, and the ways to write them. Must not know whose text it is, nor where
 //! it goes. Trade-off: backslashes are left alone, because Windows paths are full of them; so what is escaped can be read,
 //! but not always be read back.
 
@@ -18,6 +18,13 @@ pub fn one_line(text: impl AsRef<[u8]>) -> String {
 /// Bytes of a peer: newlines and tabs as they are, printable UTF-8 as it is, the rest escaped.
 pub fn for_terminal(bytes: &[u8]) -> String {
     escaped(bytes, |character| matches!(character, '\n' | '\t'))
+}
+
+/// The first bytes of what came, in quotes, every byte that is not printable ASCII escaped.
+pub fn quoted(bytes: &[u8], shown_bytes_max: usize) -> String {
+    let shown = &bytes[..bytes.len().min(shown_bytes_max)];
+    let more = if shown.len() < bytes.len() { "..." } else { "" };
+    format!("\"{}\"{more}", shown.escape_ascii())
 }
 
 fn escaped(bytes: &[u8], is_welcome: fn(char) -> bool) -> String {
@@ -59,5 +66,18 @@ mod tests {
     fn a_message_is_one_line() {
         assert_eq!(one_line("a\nb\t\x1b[1m"), "a\\nb\\t\\u{1b}[1m");
         assert_eq!(one_line(b"C:\\a\xff"), "C:\\a\\xff");
+    }
+
+    #[test]
+    fn a_message_is_shown_in_ascii_and_cut() {
+        for (bytes, shown) in [
+            (&b""[..], "\"\""),
+            (b"hello\n", "\"hello\\n\""),
+            (b"say \"hi\"\0\xff", "\"say \\\"hi\\\"\\x00\\xff\""),
+            (b"0123456789abcdef0123456789abcdef", "\"0123456789abcdef0123456789abcdef\""),
+            (b"0123456789abcdef0123456789abcdefg", "\"0123456789abcdef0123456789abcdef\"..."),
+        ] {
+            assert_eq!(quoted(bytes, 32), shown);
+        }
     }
 }

@@ -29,6 +29,7 @@ use super::stream::Beyond;
 use super::{
     Address, Allowed, Cause, Clock, Conn, Dial, Endpoint, Error, Op, Query, Resolved, Result, Transport, dial, resolve,
 };
+use crate::printable;
 
 /// Longer than any reply that makes sense; of what is behind it, nothing is taken.
 const PEEK_BYTES: usize = 4096;
@@ -361,8 +362,6 @@ impl Talk<'_> {
 /// What came, for a message: a beginning is enough to see what it is instead.
 fn quoted(bytes: &[u8]) -> String {
     /// A status line fits.
-    const SHOWN_BYTES: usize = 60;
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-    let more = if bytes.len() > SHOWN_BYTES { "..." } else { "" };
-    format!("\"{}\"{more}", shown.escape_ascii())
+    const SHOWN_BYTES_MAX: usize = 60;
+    printable::quoted(bytes, SHOWN_BYTES_MAX)
 }

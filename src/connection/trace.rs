@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::errno;
+use crate::printable;
 use crate::units::microseconds;
 
 /// How a call is written down.
@@ -48,10 +49,7 @@ pub fn finish() -> io::Result<()> {
     let mut writer = sink.writer.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *writer {
         Ok(writer) => writer.flush(),
-        Err(failure) => Err(match failure.raw_os_error() {
-            Some(number) => io::Error::from_raw_os_error(number),
-            None => failure.kind().into(),
-        }),
+        Err(failure) => Err(errno::again(failure)),
     }
 }
 
@@ -97,13 +95,11 @@ pub(super) fn call<T: Returned>(
     result
 }
 
-/// The first bytes of a message in quotes, every byte that is not printable ASCII escaped.
+/// A message, as an argument of a call.
 pub(super) fn quoted(bytes: &[u8]) -> String {
     /// As many as strace shows: enough to recognise a message, little enough for one line.
-    const SHOWN_BYTES: usize = 32;
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-    let more = if bytes.len() > SHOWN_BYTES { "..." } else { "" };
-    format!("\"{}\"{more}", shown.escape_ascii())
+    const SHOWN_BYTES_MAX: usize = 32;
+    printable::quoted(bytes, SHOWN_BYTES_MAX)
 }
 
 #[derive(Serialize)]
@@ -167,19 +163,6 @@ fn write_line(sink: &Sink, mut text: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_shown_in_ascii_and_cut() {
-        for (bytes, shown) in [
-            (&b""[..], "\"\""),
-            (b"hello\n", "\"hello\\n\""),
-            (b"say \"hi\"\0\xff", "\"say \\\"hi\\\"\\x00\\xff\""),
-            (b"0123456789abcdef0123456789abcdef", "\"0123456789abcdef0123456789abcdef\""),
-            (b"0123456789abcdef0123456789abcdefg", "\"0123456789abcdef0123456789abcdef\"..."),
-        ] {
-            assert_eq!(quoted(bytes), shown);
-        }
-    }
 
     #[test]
     fn a_call_that_is_not_traced_makes_no_text() {

@@ -366,10 +366,8 @@ impl Comparison {
 /// The first bytes, in quotes.
 fn quoted(bytes: &[u8]) -> String {
     /// Enough to see where it is.
-    const SHOWN_BYTES: usize = 16;
-    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-    let more = if bytes.len() > SHOWN_BYTES { "..." } else { "" };
-    format!("\"{}\"{more}", shown.escape_ascii())
+    const SHOWN_BYTES_MAX: usize = 16;
+    crate::printable::quoted(bytes, SHOWN_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::verdict::SCHEMA;
 use crate::cli::UsageError;
 use crate::connection::{Cause, Conn, Error, Kind, Op, Transport};
 use crate::output::Output;
+use crate::printable::quoted;
 use crate::relay::Ended;
 use crate::script::{Done, Report, Script, Unmet};
 use crate::units::{Elapsed, milliseconds};
@@ -214,13 +215,12 @@ pub fn conclude(result: Result<Done, Unmet>, ended: Ended, conn: &Conn) -> Ended
 /// What was expected, and what came.
 fn told(unmet: &Unmet) -> String {
     /// Enough to see what it is instead.
-    const SHOWN_BYTES: usize = 120;
+    const SHOWN_BYTES_MAX: usize = 120;
     let Unmet { written, received, .. } = unmet;
-    let shown = &received[..received.len().min(SHOWN_BYTES)];
-    let more = if received.len() > SHOWN_BYTES { "..." } else { "" };
+    let shown = quoted(received, SHOWN_BYTES_MAX);
     match received.len() {
         0 => format!("{written}; nothing came"),
-        1 => format!("{written}; 1 byte came: \"{}\"", shown.escape_ascii()),
-        count => format!("{written}; {count} bytes came: \"{}\"{more}", shown.escape_ascii()),
+        1 => format!("{written}; 1 byte came: {shown}"),
+        count => format!("{written}; {count} bytes came: {shown}"),
     }
 }

@@ -15,6 +15,7 @@ use regex::bytes::Regex;
 use super::gateway::{Errand, Gateway, Passed};
 use crate::connection::poll::{Interest, wait_any};
 use crate::connection::{Address, Cause, Conn, Error, Kind, Op, Result, Transport, Waker};
+use crate::printable::quoted;
 
 /// As many conversations at a time; more wait for their turn, which costs them time, but no answer.
 const THREADS_MAX: usize = 256;
@@ -117,7 +118,7 @@ impl Checks {
             None => Ok(()),
             Some(_) => {
                 let error = Error::new(Op::Receive, conn, conn.age(), Cause::Misbehaved(why));
-                Err(if received.is_empty() { error } else { error.told(quoted(received)) })
+                Err(if received.is_empty() { error } else { error.told(told(received)) })
             }
         };
         let mut buffer = [0; 4096];
@@ -205,12 +206,10 @@ fn send(conn: &Conn, mut bytes: &[u8], end: Instant) -> Result<()> {
 }
 
 /// The beginning of what came, for an error's end.
-fn quoted(received: &[u8]) -> String {
+fn told(received: &[u8]) -> String {
     /// Enough to see what it is instead.
-    const SHOWN_BYTES: usize = 60;
-    let shown = &received[..received.len().min(SHOWN_BYTES)];
-    let more = if received.len() > SHOWN_BYTES { "..." } else { "" };
-    format!("{} bytes came: \"{}\"{more}", received.len(), shown.escape_ascii())
+    const SHOWN_BYTES_MAX: usize = 60;
+    format!("{} bytes came: {}", received.len(), quoted(received, SHOWN_BYTES_MAX))
 }
 
 /// Conversations under way, and those that wait for a thread.
