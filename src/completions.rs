@@ -152,15 +152,14 @@ fn forever(name: &str) -> &'static str {
 }
 
 fn with_values(arg: Arg) -> Arg {
-    if arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == SWITCH)) {
-        return arg.value_parser(["on", "off"]);
-    }
     // One that only has a place among the others has none.
     let has_value = arg.get_action().takes_values() && arg.get_num_args().is_none_or(|count| count.takes_values());
-    match arg.get_value_hint() {
+    let arg = match arg.get_value_hint() {
         ValueHint::Unknown if has_value => arg.value_hint(ValueHint::Other),
         _ => arg,
-    }
+    };
+    let is_switch = arg.get_value_names().is_some_and(|names| names.iter().any(|name| *name == SWITCH));
+    if is_switch { arg.value_parser(["on", "off"]) } else { arg }
 }
 
 /// The options of all commands that are of a kind, as they are typed, each once.

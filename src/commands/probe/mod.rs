@@ -158,10 +158,10 @@ pub struct How {
     /// Send this when connected; over UDP it is the question
     ///
     /// \r \n \t \0 \xHH and \\ are what they are in C.
-    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other, value_parser = parse_payload, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_payload, allow_hyphen_values = true)]
     pub send: Option<Payload>,
     /// Open only if the answer matches this regular expression
-    #[arg(long, value_name = "REGEX", value_hint = ValueHint::Other, value_parser = parse_regex, allow_hyphen_values = true)]
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex, allow_hyphen_values = true)]
     pub expect: Option<Regex>,
     /// Show the first that the peer says
     #[arg(long)]
@@ -170,7 +170,7 @@ pub struct How {
     #[arg(long = "addr", value_name = "WHICH", default_value = "any")]
     pub which: Which,
     /// How many targets must be as wanted [default: all; any with a range]
-    #[arg(long, value_name = "all|any|N", value_parser = parse_require, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "all|any|N", value_parser = parse_require)]
     pub require: Option<Require>,
     /// Leave these out: HOST, HOST:PORTS, network or PORTS (repeatable)
     #[arg(long, value_name = "TARGET", value_hint = ValueHint::Hostname)]
@@ -185,7 +185,7 @@ pub struct How {
     #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub parallel: Option<u64>,
     /// Targets begun a second, at most
-    #[arg(long, hide_short_help = true, value_name = "N", value_parser = parse_rate, value_hint = ValueHint::Other)]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = parse_rate)]
     pub rate: Option<f64>,
     /// Probe only the first N targets
     #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

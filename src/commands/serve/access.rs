@@ -22,10 +22,10 @@ pub struct AccessArgs {
     ///
     /// An address, ADDRESS/LENGTH, or `any`. What --deny names is refused all the same. A refused connection is reset, a
     /// refused datagram gets no answer.
-    #[arg(long, value_name = "NETWORK", value_parser = Who::parse, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "NETWORK", value_parser = Who::parse)]
     pub allow: Vec<Who>,
     /// Refuse peers of this network, also those that --allow names (repeatable)
-    #[arg(long, value_name = "NETWORK", value_parser = Who::parse, value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "NETWORK", value_parser = Who::parse)]
     pub deny: Vec<Who>,
     /// Let in only peers of the networks in a file, read again at SIGHUP (repeatable)
     ///
