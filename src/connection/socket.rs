@@ -4,6 +4,7 @@
 //! its callers, which get the system's bare `io::Error`. Trade-off: the descriptor sits in an `Option` that only
 //! `drop` empties, so that close(2) is timed and traced like every other call, without `unsafe`.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
@@ -152,35 +153,44 @@ impl Socket {
 
     /// recv(2): the number of bytes received, 0 at the end of a stream.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let limit = buffer.len();
-        let bytes = std::cell::RefCell::new(buffer);
-        let shown = |count: Option<&usize>| {
-            let bytes = bytes.borrow();
-            format!("{}, {}, {limit}", self.id(), quoted(&bytes[..count.copied().unwrap_or(0)]))
-        };
-        trace::call("recv", shown, || uninterrupted(|| self.raw().read(&mut bytes.borrow_mut())))
+        self.receive(buffer, "", |buffer| self.raw().read(buffer))
     }
 
     /// recv(2) with `MSG_PEEK`: what has come is looked at, and stays.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer, ", MSG_PEEK", |buffer| self.raw().peek(sys::as_uninit(buffer)))
+    }
+
+    #[inline]
+    fn receive(
+        &self,
+        buffer: &mut [u8],
+        flags: &str,
+        run: impl Fn(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let limit = buffer.len();
-        let bytes = std::cell::RefCell::new(buffer);
+        // The call fills what the trace then shows.
+        let bytes = RefCell::new(buffer);
         let shown = |count: Option<&usize>| {
             let bytes = bytes.borrow();
-            format!("{}, {}, {limit}, MSG_PEEK", self.id(), quoted(&bytes[..count.copied().unwrap_or(0)]))
+            format!("{}, {}, {limit}{flags}", self.id(), quoted(&bytes[..count.copied().unwrap_or(0)]))
         };
-        trace::call("recv", shown, || uninterrupted(|| self.raw().peek(sys::as_uninit(&mut bytes.borrow_mut()))))
+        trace::call("recv", shown, || uninterrupted(|| run(&mut bytes.borrow_mut())))
     }
 
     /// send(2): the number of bytes that the system took, which may be fewer than given.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let shown = |_: Option<&usize>| format!("{}, {}, {}", self.id(), quoted(bytes), bytes.len());
-        trace::call("send", shown, || uninterrupted(|| self.raw().write(bytes)))
+        self.send_shown(bytes, quoted)
     }
 
     /// send(2) of a secret: a trace shows only how long it is.
     pub(super) fn send_secret(&self, bytes: &[u8]) -> io::Result<usize> {
-        let shown = |_: Option<&usize>| format!("{}, [a secret], {}", self.id(), bytes.len());
+        self.send_shown(bytes, |_| "[a secret]".to_owned())
+    }
+
+    #[inline]
+    fn send_shown(&self, bytes: &[u8], shown: impl Fn(&[u8]) -> String) -> io::Result<usize> {
+        let shown = |_: Option<&usize>| format!("{}, {}, {}", self.id(), shown(bytes), bytes.len());
         trace::call("send", shown, || uninterrupted(|| self.raw().write(bytes)))
     }
 
