@@ -19,7 +19,7 @@ mod run;
 mod running;
 mod sockets;
 
-pub use child::{Lines, Owned, code_of, unread_pipe, until_unread};
+pub use child::{Lines, Owned, code_of, unread_pipe, unswayed, until_unread};
 #[cfg(unix)]
 pub use child::{Signal, kill};
 pub use machine::has;

@@ -220,13 +220,14 @@ fn a_folder_is_no_unix_socket() {
 
 #[test]
 fn a_busy_port_is_a_local_failure_with_a_way_out() {
-    let server = Server::start("--quiet");
-    refused(
-        run("serve -4 -p").args([server.port().to_string()]),
-        "bind 127.0.0.1:PORT (tcp) failed after TIME: Address already in use (EADDRINUSE, 98)\n         \
-         hint: -p 0 takes any free port",
-        4,
-    );
+    for (words, transport) in [("", "tcp"), ("-u", "udp")] {
+        let server = Server::start(&format!("{words} --quiet"));
+        let message = format!(
+            "bind 127.0.0.1:PORT ({transport}) failed after TIME: Address already in use (EADDRINUSE, 98)\n         \
+             hint: -p 0 takes any free port"
+        );
+        refused(run(&format!("serve {words} -4 -p")).args([server.port().to_string()]), &message, 4);
+    }
 }
 
 #[cfg(target_os = "linux")]

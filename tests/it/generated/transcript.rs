@@ -10,16 +10,12 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
 
 use regex::{Captures, Regex};
 
 use super::is_blessed;
 use super::readme::{blocks, read, readme_in_step};
-use crate::harness::{Owned, Run, SOCKKIT, Signal, kill, mask};
-
-/// Far beyond what a line of a server takes: only one that never comes does.
-const LINE_DEADLINE: Duration = Duration::from_secs(60);
+use crate::harness::{DEADLINE, Owned, Run, SOCKKIT, Signal, kill, mask, unswayed};
 
 /// A prompt, what was typed there, and what was printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +75,7 @@ impl Terminal {
 
     /// The next line; none at the end.
     fn line(&self) -> Option<String> {
-        match self.lines.recv_timeout(LINE_DEADLINE) {
+        match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("the server prints less than the transcript shows"),
@@ -113,8 +109,8 @@ impl Terminal {
 }
 
 fn shell(script: &str, folder: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).current_dir(folder).env("PATH", path()).env_remove("NO_COLOR").env("LC_ALL", "C");
+    let mut command = unswayed("sh");
+    command.args(["-c", script]).current_dir(folder).env("PATH", path());
     command
 }
 

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 #[cfg(unix)]
 use crate::harness::Signal;
-use crate::harness::{DEADLINE, Run, Server, mask, pattern};
+use crate::harness::{DEADLINE, Server, mask, pattern};
 
 /// A plain socket that talks to one of a server's addresses.
 fn peer_of(address: &str) -> UdpSocket {
@@ -114,17 +114,4 @@ fn once_ends_it_after_one_datagram() {
         (finished.code, finished.stdout, mask(&finished.stderr).as_str()),
         (0, Vec::new(), "served 1 datagram in TIME; in 5 B, out 5 B\n")
     );
-}
-
-#[test]
-fn a_second_server_on_the_port_is_refused() {
-    let server = Server::start("-u -4");
-    Run::sockkit("serve -u")
-        .args([server.v4()])
-        .stderr(
-            "sockkit: bind 127.0.0.1:PORT (udp) failed after TIME: Address already in use (EADDRINUSE, 98)\n         \
-             hint: -p 0 takes any free port\n",
-        )
-        .code(4)
-        .check();
 }
