@@ -38,9 +38,9 @@
 //! 3. Nothing prints but `output`; nothing exits but `main`; there is no `println!`, which panics on a closed stdout.
 //! 4. clap appears only in `cli`, `completions`, `man`, `commands/` and `connection/options/`.
 //! 5. Commands match on the operation and kind of an error, never on a raw errno: the numbers live in
-//!    `connection/errno`, `connection/error` and `exit`.
-//! 6. Layers (the trace; later faults, TLS, recording) know nothing of the echo loop, the relay and the benchmark, nor
-//!    these of them; a layer that is off costs nothing.
+//!    `connection/errno`, and what `probe` makes of them in `exit`.
+//! 6. The trace, the faults and the record know nothing of the relay and the histogram, nor these of them; what is off
+//!    costs nothing.
 //! 7. `unsafe` appears only in `connection/sys`, each time with the reason that it holds.
 
 pub mod base64;

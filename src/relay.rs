@@ -1,10 +1,10 @@
 //! Two byte streams joined: an input to the peer, the peer to an output; and the rules of when that ends.
 //!
-//! Owns the two directions, and what they tell of themselves; `outgoing` paces one, `supervisor` applies the rules. Must not know terminals,
-//! command lines or what the bytes mean. Trade-off: two threads with blocking calls, one a direction, because a runtime's
-//! stdin costs five times the copying; the input's thread may sit in read(2) for ever, so it is never joined: the process
-//! ends around it. Bytes are read and sent, not spliced: `benches/connect.py` measures sendfile(2) and splice(2) beside it, and
-//! over loopback both are slower.
+//! Owns the two directions, and what they tell of themselves; `outgoing` paces one, `supervisor` applies the rules. Must not
+//! know terminals, command lines or what the bytes mean. Trade-off: two threads with blocking calls, one a direction, because
+//! a runtime's stdin costs five times the copying; the input's thread may sit in read(2) for ever, so it is never joined: the
+//! process ends around it. Bytes are read and sent, not spliced: `benches/connect.py` measures sendfile(2) and splice(2)
+//! beside it, and over loopback both are slower.
 //!
 //! | what happens | while | then |
 //! |---|---|---|

@@ -100,7 +100,8 @@ pub struct Args {
     /// What to do with those who come
     ///
     /// Datagrams are answered each by itself, with at most as many bytes as came from outside this machine, unless they are
-    /// forwarded. Where the server ends first, it reads what the peer still sends, for at most five seconds: else the peer could lose the end.
+    /// forwarded. Where the server ends first, it reads what the peer still sends, for at most five seconds: else the peer
+    /// could lose the end.
     #[arg(long, value_name = "MODE", default_value = "echo", value_parser = ModeParser)]
     pub mode: Mode,
     /// Join stdin and stdout to whoever comes, as `nc -l` does

@@ -155,8 +155,8 @@ impl Crowd {
     }
 
     /// Waits until some can go on, at most `timeout` long, and says which. A connection is told of once for each change:
-    /// read until nothing is left, to the end if it has ended; send until there is no room. A signal ends the wait early. An exact wait is not rounded up
-    /// to milliseconds, and costs one more system call.
+    /// read until nothing is left, to the end if it has ended; send until there is no room. A signal ends the wait early. An
+    /// exact wait is not rounded up to milliseconds, and costs one more system call.
     pub fn wait(
         &mut self,
         conns: &[Conn],

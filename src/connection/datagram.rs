@@ -1,7 +1,7 @@
-//! Datagrams of a server: received from anybody, answered to whoever sent them.
+//! Datagrams: how large one can be, and which a server may answer.
 //!
-//! Owns the rule of what may be answered. Must not know what the answer is. Trade-off: the socket is never connected, so
-//! that it serves every peer; the cost is the peer's address in each call.
+//! Owns both rules. Must not know what is in a datagram, nor the calls that receive and send it (socket.rs). Trade-off: what a
+//! forged sender could be hit with is bounded by what came, which costs a client far away any longer answer.
 
 use super::{Address, Family, Listener};
 

@@ -1,8 +1,8 @@
 //! What went wrong at a socket: which operation, on what, after how long, with which errno.
 //!
-//! Owns the one error type of the connection module, its one-line grammar, and the only match on raw errno values of
-//! the program. Must not know a command, an exit status or a terminal: callers ask [`Error::kind`] and decide.
-//! Trade-off: a target is kept as the text that a person would read, so that an error can outlive the socket.
+//! Owns the one error type of the connection module, its one-line grammar, and what each errno is to a caller. Must not
+//! know a command, an exit status or a terminal: callers ask [`Error::kind`] and decide. Trade-off: a target is kept as the
+//! text that a person would read, so that an error can outlive the socket.
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,7 @@
 //! socket, bind, listen, accept; and what to do when accept fails.
 //!
-//! Owns the promise that every family answers on one port, and the policy for accept's errors. Must not know what is served. Trade-off: listeners are closed only on drop, never shut down: shutdown(2) of a
-//! listener gives its port away.
+//! Owns the promise that every family answers on one port, and the policy for accept's errors. Must not know what is
+//! served. Trade-off: listeners are closed only on drop, never shut down: shutdown(2) of a listener gives its port away.
 
 mod shut;
 

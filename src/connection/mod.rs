@@ -17,7 +17,7 @@
 //! | `inherited` | sockets and descriptors that another process hands over |
 //! | `own_path` | a unix socket's path that is ours: taken, and removed |
 //! | `stream`   | a connected byte stream: recv, send, finish, abort, close |
-//! | `datagram` | the same for datagrams |
+//! | `datagram` | how large a datagram can be, and which a server may answer |
 //! | `report`   | what the network says of a datagram that did not arrive |
 //! | `ready`    | sockets on serve's event loop |
 //! | `proxy`    | SOCKS and CONNECT: a connection that somebody else makes |
