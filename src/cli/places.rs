@@ -69,9 +69,9 @@ pub fn dump_value(value: &str, command: &str) -> String {
 fn socat(word: &str, client: &str) -> Option<String> {
     let (keyword, rest) = word.split_once(':')?;
     let (place, has_options) = rest.split_once(',').map_or((rest, false), |(place, _)| (place, true));
-    // A host may be called tcp; `unix:` and `udp:` are ours.
+    // A host may be called tcp; `unix:` and `udp:` are ours; `tcp://` begins a URL.
     let is_distinct = keyword.contains('-') || has_options || place.contains([':', '/']);
-    if !is_distinct || place.is_empty() || ["unix", "udp"].contains(&keyword) {
+    if !is_distinct || place.starts_with("//") || place.is_empty() || ["unix", "udp"].contains(&keyword) {
         return None;
     }
     let (_, line) = SOCAT.iter().find(|(names, _)| names.iter().any(|name| name.eq_ignore_ascii_case(keyword)))?;
@@ -105,6 +105,7 @@ mod tests {
             ("unix:/tmp/a", None),
             ("udp:localhost:514", None),
             ("localhost:80", None),
+            ("tcp://localhost:80", None),
             ("EXEC:cat -v", None),
             ("[::1]:80", None),
             ("::1", None),
