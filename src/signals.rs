@@ -32,6 +32,7 @@ pub fn hear_requests(hear: impl FnMut(Heard) -> bool + Send + 'static) -> io::Re
 }
 
 fn start(with_requests: bool, hear: impl FnMut(Heard) -> bool + Send + 'static) -> io::Result<()> {
+    can_be_told()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // Registered before this returns: a signal that comes sooner ends the process.
     let signals = {
@@ -40,6 +41,19 @@ fn start(with_requests: bool, hear: impl FnMut(Heard) -> bool + Send + 'static) 
     };
     let listen = move || runtime.block_on(signals.tell(hear));
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+    Ok(())
+}
+
+/// Whether there are descriptors for it: six, and tokio panics where it gets four of them and not the rest.
+#[cfg(unix)]
+fn can_be_told() -> io::Result<()> {
+    let room = [(); 3].map(|()| std::os::unix::net::UnixStream::pair());
+    room.into_iter().try_for_each(|pair| pair.map(drop))
+}
+
+/// There is no such limit.
+#[cfg(windows)]
+fn can_be_told() -> io::Result<()> {
     Ok(())
 }
 

@@ -51,8 +51,10 @@ pub struct Dialer<'a, T> {
     /// What a datagram socket asks, to have an answer; without it, it is connected as soon as it has an address.
     question: Option<&'a [u8]>,
     watch: Watch,
-    /// How many attempts may be under way; it shrinks when descriptors or ports run out.
+    /// How many attempts may be under way: fewer when descriptors or ports run out, and more again while they do not.
     window: usize,
+    /// As many as that it was made for.
+    window_max: usize,
     calls: HashMap<usize, Call<'a, T>>,
     flights: HashMap<usize, Ticket>,
     /// Keys are never used again, so that a timer of what is gone does no harm.
@@ -104,6 +106,7 @@ impl<'a, T> Dialer<'a, T> {
             question: None,
             watch: Watch::new(window),
             window: window.max(1),
+            window_max: window.max(1),
             calls: HashMap::new(),
             flights: HashMap::new(),
             next_key: 0,
@@ -192,10 +195,13 @@ impl<'a, T> Dialer<'a, T> {
             let index = call.started;
             call.started += 1;
             call.flying += 1;
-            if call.started < call.attempts.len() {
-                self.wakes.push((Instant::now() + ATTEMPT_DELAY, Wake::NextAddress { call: key, after: call.started }));
-            }
             self.begin(key, index, done);
+            // What was decided at once needs no reminder of the next address: in a sweep nearly all would be of no use.
+            let is_silent = |call: &Call<T>| call.started == index + 1 && call.started < call.attempts.len();
+            if self.calls.get(&key).is_some_and(is_silent) {
+                let wake = Wake::NextAddress { call: key, after: index + 1 };
+                self.wakes.push((Instant::now() + ATTEMPT_DELAY, wake));
+            }
         } else if call.flying == 0
             && let Some(call) = self.calls.remove(&key)
         {
@@ -217,7 +223,10 @@ impl<'a, T> Dialer<'a, T> {
     /// What became of an attempt.
     fn settle(&mut self, call: usize, index: usize, progress: Progress, done: &mut impl FnMut(T, Outcome)) {
         match progress {
-            Progress::Connected(conn, elapsed) => self.connected(call, conn, elapsed, done),
+            Progress::Connected(conn, elapsed) => {
+                self.widen();
+                self.connected(call, conn, elapsed, done);
+            }
             Progress::Failed(mut error) => match self.scarce_since(call, index, &error) {
                 Some(begun) if begun.elapsed() < self.scarcity => {
                     // Fewer at a time: then those under way give back what is missing.
@@ -225,6 +234,9 @@ impl<'a, T> Dialer<'a, T> {
                     self.wakes.push((Instant::now() + SCARCITY_DELAY, Wake::TryAgain { call, index }));
                 }
                 since => {
+                    if since.is_none() {
+                        self.widen();
+                    }
                     // Of what was tried again all the time counts, not only the last try's.
                     error.elapsed = since.map_or(error.elapsed, |begun| begun.elapsed());
                     self.failed(call, index, error, done);
@@ -244,6 +256,11 @@ impl<'a, T> Dialer<'a, T> {
                 self.flights.insert(key, Ticket { flight, call, index });
             }
         }
+    }
+
+    /// An attempt had all that it needed: what was missing is there again, for one more at least.
+    fn widen(&mut self) {
+        self.window = self.window_max.min(self.window + 1);
     }
 
     /// Where an attempt failed only because too many are under way, or for a moment: when its call began.

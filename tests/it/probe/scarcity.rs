@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Owned, Run, SOCKKIT, Server, can_unshare, has, unshared};
+use crate::harness::{Deaf, Owned, Run, SOCKKIT, Server, can_unshare, has, unshared};
 
 /// A probe some of whose calls the system refuses; and how many were.
 fn injected(inject: &str, words: &str) -> (crate::harness::Finished, usize) {
@@ -144,13 +144,42 @@ fn no_more_are_under_way_than_is_allowed() {
         assert_eq!((finished.code, &summary["counts"]["timed_out"]), (110, &20.into()), "{text}");
         // So many at a time take so many turns; and never was there a socket more.
         assert!(summary["elapsed_ms"].as_f64().unwrap() >= at_least_ms, "{summary}");
-        let calls = finished.stderr.lines().filter_map(|call| call.split_once(' ').map(|(_, call)| call));
-        let mut under_way = 0_i32;
-        let mut most = 0;
-        for call in calls {
-            under_way += i32::from(call.starts_with("socket(")) - i32::from(call.starts_with("close("));
-            most = most.max(under_way);
-        }
-        assert_eq!(most, parallel, "{}", finished.stderr);
+        assert_eq!(most_at_a_time(&finished.stderr), parallel, "{}", finished.stderr);
+    }
+}
+
+/// How many sockets there were at a time, by a trace.
+fn most_at_a_time(trace: &str) -> i32 {
+    let calls = trace.lines().filter_map(|line| line.split_once(' ').map(|(_, call)| call));
+    let under_way = calls.scan(0, |under_way, call| {
+        *under_way += i32::from(call.starts_with("socket(")) - i32::from(call.starts_with("close("));
+        Some(*under_way)
+    });
+    under_way.max().expect("calls")
+}
+
+#[test]
+fn a_window_that_shrank_grows_again() {
+    if !has("strace") {
+        return;
+    }
+    // Silent at each address of the loopback network.
+    let deaf = Deaf::listen("0.0.0.0:0".parse().unwrap()).unwrap();
+    let words = format!("--trace -w 100ms 127.9.0.0/25:{}", deaf.address.port());
+    let (finished, refused) = injected("socket:error=EMFILE:when=1", &words);
+    assert_eq!((finished.code, refused), (110, 1), "{}", finished.stderr);
+    let most = most_at_a_time(&finished.stderr);
+    assert!(most >= 32, "{most} at a time of 128, where the first found no room");
+}
+
+#[test]
+fn few_descriptors_are_no_reason_to_crash() {
+    // What it takes to hear signals is missing somewhere among these.
+    for descriptors in 6..=16 {
+        let finished = Run::program("sh")
+            .args(["-c", "ulimit -n $0; exec \"$@\"", &descriptors.to_string(), SOCKKIT, "probe", "-w", "50ms"])
+            .args(["--wait", "open", "--deadline", "100ms", "127.0.0.1:1"])
+            .finish();
+        assert!([110, 24].contains(&finished.code), "{descriptors}: {} {}", finished.code, finished.stderr);
     }
 }
