@@ -174,18 +174,19 @@ impl Dial<'_> {
         }
     }
 
-    /// A connected socket becomes a connection, unless TCP joined it to itself.
+    /// A connected socket becomes a connection, unless it is joined to itself.
     fn finish(&self, flight: Flight, address: &Address) -> Progress {
-        let Flight { socket, begun, tries, own_path, .. } = flight;
+        let Flight { socket, begun, until, tries, own_path } = flight;
         let local = match socket.local_address() {
             Ok(local) => local,
             Err(error) => return Progress::Failed(self.error(Op::Connect, address, begun, error)),
         };
-        if self.transport == Transport::Tcp && local == *address {
+        if matches!(self.transport, Transport::Tcp | Transport::Udp) && local == *address {
             // After a plain close the port would stay in TIME_WAIT, and the server that it belongs to could not bind it.
             let _ = options::reset_on_close(&socket);
             drop(socket);
-            if tries < SELF_CONNECT_TRIES {
+            // A question that came back to its own socket has its answer: that port was free.
+            if tries < SELF_CONNECT_TRIES && until == Interest::Writable {
                 return self.try_once(address, begun, tries + 1);
             }
             let target = self.describe(address);

@@ -24,7 +24,7 @@ pub use child::{Lines, Owned, code_of, unread_pipe, unswayed, until_unread};
 pub use child::{Signal, kill};
 pub use machine::has;
 #[cfg(target_os = "linux")]
-pub use machine::{can_unshare, unshared};
+pub use machine::{NAMES_FROM_FILES, can_unshare, names_from, unanswered, unshared};
 pub use masked::{REFUSED, mask};
 pub use run::{Finished, Run};
 pub use running::{Running, Server};

@@ -40,6 +40,7 @@
 //! | probes leave TIME_WAIT behind | the same, with `--linger 0` |
 //! | ports that are open only to themselves | `linux::a_connection_to_oneself_is_refused_and_gives_the_port_back` |
 //! | too many open files | `sweep::few_descriptors_make_a_sweep_slow_and_never_wrong` |
+//! | and it never gets faster again | `scarcity::a_window_that_shrank_grows_again` |
 //! | at a high rate open ports get lost | `scarcity::a_sweep_that_meets_scarcity_is_slower_and_not_wrong` |
 //! | what fails on this side is called closed | `scarcity::what_stays_away_is_a_local_error_and_never_closed` |
 //! | a filtered host takes for ever | `sweep::a_thousand_silent_ports_take_one_timeout` |
@@ -50,6 +51,7 @@
 //! | JSON is partial | `each_format_says_the_same` |
 //! | no statistics when all failed, or failures in the mean | `waiting::measurements_have_statistics_of_what_was_open` |
 //! | a scan that was cut short looks complete | `sweep::a_deadline_counts_what_it_left_out` |
+//! | and is a success if ^C cut it short | `waiting::an_interrupt_between_two_targets_leaves_the_rest_untried` |
 //! | a reset after the accept is closed, two times of three | `a_port_that_accepts_and_resets_is_open_every_time` |
 //! | a full unix queue is open, or hangs | `linux::a_unix_socket_with_a_full_queue_is_busy_until_the_timeout` |
 //! | port 70000 is port 4464 | `targets::targets_that_cannot_be_meant_are_usage_errors` |
@@ -339,7 +341,7 @@ mod linux {
     use socket2::{Domain, Socket, Type};
 
     use super::*;
-    use crate::harness::{Deaf, Owned, SOCKKIT, can_unshare, unshared};
+    use crate::harness::{Deaf, NAMES_FROM_FILES, Owned, SOCKKIT, can_unshare, names_from, unanswered, unshared};
 
     #[test]
     fn silence_is_a_timeout_that_names_its_clock_and_keeps_it() {
@@ -406,13 +408,13 @@ mod linux {
 
     #[test]
     fn a_connection_to_oneself_is_refused_and_gives_the_port_back() {
-        for flags in [&[][..], &["-v"]] {
+        for (flags, protocol) in [(&[][..], ""), (&["-v"], ""), (&["-u"], "udp:")] {
             let port = unused_port();
             let target = format!("127.77.0.1:{port}");
             let line = "refused after TIME: connected to itself, nothing listens there (ECONNREFUSED, 111)";
             probe(["-s", "127.77.0.1", "-p", &port, &target])
                 .args(flags)
-                .stdout(&format!("{target} {line}\n"))
+                .stdout(&format!("{protocol}{target} {line}\n"))
                 .code(111)
                 .check();
             // Without SO_REUSEADDR a port in TIME_WAIT would be taken.
@@ -445,10 +447,7 @@ mod linux {
             return;
         }
         // No server answers at 127.0.0.1:53 in there; what the machine's own files know is asked first.
-        let files = "printf 'hosts: files\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
-        let servers = "ip link set lo up; printf 'nameserver 127.0.0.1\\n' > $T/resolv; \
-                       mount --bind $T/resolv /etc/resolv.conf; \
-                       printf 'hosts: dns\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
+        let (files, servers) = (NAMES_FROM_FILES, &*names_from("127.0.0.1"));
         for (furnish, words, verdict, code) in [
             (files, "", "Name or service not known (EAI_NONAME, -2)", 200),
             (files, "--exit-code class", "Name or service not known (EAI_NONAME, -2)", 6),
@@ -470,15 +469,7 @@ mod linux {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        // What is sent to an address that lo carries but this host does not have is lost, without an answer.
-        let silence = "ip link set lo up; ip route add 192.0.2.0/24 dev lo src 127.0.0.1; \
-                       printf 'nameserver 192.0.2.1\\n' > $T/resolv; mount --bind $T/resolv /etc/resolv.conf; \
-                       printf 'hosts: dns\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
-        let finished = unshared("-rmn", silence, "probe -w 1 --json nosuch.invalid:80 127.0.0.1:1")
-            .env("T", folder.path().to_str().unwrap())
-            // The resolver's own patience: longer than a test may take.
-            .env("RES_OPTIONS", "timeout:30 attempts:5")
-            .finish();
+        let finished = unanswered("probe -w 1 --json nosuch.invalid:80 127.0.0.1:1", folder.path()).finish();
         let records = records(&finished.stdout);
         assert_eq!((finished.code, finished.stderr.as_str(), records.len()), (110, "", 2), "{records:?}");
         assert_eq!((&records[0]["state"], &records[0]["errname"]), (&"timed_out".into(), &"ETIMEDOUT".into()));
@@ -495,9 +486,9 @@ mod linux {
         let server = Server::start("-4 --quiet");
         let port = server.port();
         let folder = tempfile::tempdir().unwrap();
-        let both = "printf '127.0.0.1 both.invalid\\n::1 both.invalid\\n' > $T/hosts; mount --bind $T/hosts /etc/hosts; \
-                    printf 'hosts: files\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
-        let run = |words: &str| unshared("-rm", both, words).env("T", folder.path().to_str().unwrap());
+        let both = "printf '127.0.0.1 both.invalid\\n::1 both.invalid\\n' > $T/hosts; mount --bind $T/hosts /etc/hosts";
+        let both = format!("{both}; {NAMES_FROM_FILES}");
+        let run = |words: &str| unshared("-rm", &both, words).env("T", folder.path().to_str().unwrap());
         let refused = "refused after TIME: Connection refused (ECONNREFUSED, 111)";
         for (words, line, code) in [
             ("", format!("both.invalid:{port} open TIME at 127.0.0.1:PORT\n"), 0),

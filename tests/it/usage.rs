@@ -107,9 +107,9 @@ fn a_host_that_is_unknown_is_not_resolved() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let files = "printf 'hosts: files\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
     for words in PLACE.into_iter().filter(|words| *words != "probe") {
-        let run = crate::harness::unshared("-rm", files, &format!("{words} nosuch.invalid:80"));
+        let run =
+            crate::harness::unshared("-rm", crate::harness::NAMES_FROM_FILES, &format!("{words} nosuch.invalid:80"));
         refused(
             run.env("T", folder.path().to_str().unwrap()),
             "resolve \"nosuch.invalid\" failed after TIME: Name or service not known (EAI_NONAME, -2)",

@@ -93,7 +93,9 @@ mod linux {
     use serde_json::Value;
 
     use super::*;
-    use crate::harness::{DEADLINE, Deaf, Lines, Owned, SOCKKIT, Signal, can_unshare, code_of, kill, unshared, until};
+    use crate::harness::{
+        DEADLINE, Deaf, Lines, NAMES_FROM_FILES, Owned, SOCKKIT, Signal, can_unshare, code_of, kill, unshared, until,
+    };
 
     #[test]
     fn datagrams_that_are_refused_are_counted_apart_from_the_lost() {
@@ -156,8 +158,7 @@ mod linux {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let files = "printf 'hosts: files\\n' > $T/nss; mount --bind $T/nss /etc/nsswitch.conf";
-        unshared("-rmn", files, "echo-bench nosuch.invalid:7")
+        unshared("-rmn", NAMES_FROM_FILES, "echo-bench nosuch.invalid:7")
             .env("T", folder.path().to_str().unwrap())
             .stderr(
                 "sockkit: resolve \"nosuch.invalid\" failed after TIME: Name or service not known (EAI_NONAME, -2)\n",
