@@ -4,7 +4,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `targets`, `ports` | which ports: the grammar, what is excluded, and the expansion |
+//! | `grammar`, `ports` | what a word means |
+//! | `targets` | which ports: what was named, what is excluded, and the expansion |
 //! | `names`     | lookups under way |
 //! | `sweep`     | the run: from targets to verdicts, through one window of connects |
 //! | `waiting`   | when a target is probed again |
@@ -19,6 +20,7 @@
 mod checks;
 mod command;
 mod gateway;
+mod grammar;
 mod interrupt;
 mod names;
 mod ports;

@@ -1,7 +1,7 @@
-//! Which ports are probed: the grammar of targets, files of them, and their expansion.
+//! Which ports are probed: words and files of them, and their expansion.
 //!
-//! Owns what a word means, what is excluded, and that nothing is probed twice. Must not know addresses of names, nor what
-//! becomes of a target. Trade-off: what was typed is kept, and expanded host by host when its turn comes, so that a network
+//! Owns what is excluded, and that nothing is probed twice. Must not know what a word means (grammar.rs), addresses of names,
+//! nor what becomes of a target. Trade-off: what was typed is kept, and expanded host by host when its turn comes, so that a network
 //! of millions takes no more memory than the word for it; whether a port was named before is asked of the words before it.
 
 use std::collections::HashMap;
@@ -10,11 +10,11 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context;
 
+use super::grammar::{Grammar, Place, Reading};
 use super::ports::{self, Listed, Ports};
 use crate::cli::UsageError;
 use crate::connection::endpoint::{Host, Port};
-use crate::connection::{Endpoint, Role, UnixName};
-use crate::network::Network;
+use crate::connection::{Endpoint, UnixName};
 use crate::output::bulk_stdin;
 
 /// One thing to probe.
@@ -41,10 +41,7 @@ impl fmt::Display for Target {
 /// All that was asked for.
 #[derive(Debug)]
 pub struct Targets {
-    /// `-U`: every word is a path.
-    is_unix: bool,
-    /// `-u`
-    is_datagram: bool,
+    grammar: Grammar,
     words: Vec<Word>,
     /// The words for each single host, so that a long file need not be searched for every one of its lines.
     by_host: HashMap<(Host, bool), Vec<usize>>,
@@ -65,15 +62,6 @@ struct Word {
     is_datagram: bool,
     /// The index of its first target.
     base: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    /// Anywhere: only in exclusions.
-    Everywhere,
-    Host(Host),
-    Network(Network),
-    Unix(UnixName),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,8 +116,7 @@ impl Targets {
     /// Nothing yet.
     pub fn new(is_unix: bool, is_datagram: bool) -> Targets {
         Targets {
-            is_unix,
-            is_datagram,
+            grammar: Grammar { is_unix, is_datagram },
             words: Vec::new(),
             by_host: HashMap::new(),
             networks: Vec::new(),
@@ -142,12 +129,12 @@ impl Targets {
     /// Adds the words of a command line: targets, files and `-`, or netcat's `HOST PORTS...`. Fails as a usage error, or
     /// because a file cannot be read.
     pub fn add_arguments(&mut self, words: &[String]) -> anyhow::Result<()> {
-        if let Some(host) = self.netcats_host(words) {
+        if let Some(host) = self.grammar.netcats_host(words) {
             let (place, is_datagram) = host.map_err(UsageError)?;
             return Ok(self.add_ports(&place, is_datagram, words).map_err(UsageError)?);
         }
         for word in words {
-            match (word.as_str(), word.strip_prefix('@').filter(|_| !self.is_unix)) {
+            match (word.as_str(), word.strip_prefix('@').filter(|_| !self.grammar.is_unix)) {
                 ("-", _) => self.add_lines(bulk_stdin().context("open stdin")?, "stdin")?,
                 (_, Some(path)) => {
                     let file = std::fs::File::open(path).with_context(|| {
@@ -173,22 +160,11 @@ impl Targets {
     }
 
     fn add_line(&mut self, words: &[String]) -> Result<(), String> {
-        if let Some(host) = self.netcats_host(words) {
+        if let Some(host) = self.grammar.netcats_host(words) {
             let (place, is_datagram) = host?;
             return self.add_ports(&place, is_datagram, words);
         }
         words.iter().try_for_each(|word| self.add_word(word))
-    }
-
-    /// The first of several words, if it is no target of its own: then the others are port lists.
-    fn netcats_host(&self, words: &[String]) -> Option<Result<(Place, bool), String>> {
-        let [first, _, ..] = words else { return None };
-        if self.is_unix || first == "-" || first.starts_with('@') {
-            return None;
-        }
-        let why = self.read(first).err()?;
-        let (host, is_datagram) = self.protocol(first);
-        Some(place(host).map(|place| (place, is_datagram)).map_err(|_| why))
     }
 
     fn add_ports(&mut self, place: &Place, is_datagram: bool, words: &[String]) -> Result<(), String> {
@@ -205,7 +181,7 @@ impl Targets {
     }
 
     fn add_word(&mut self, word: &str) -> Result<(), String> {
-        let Reading { place, listed, is_datagram, has_range } = self.read(word)?;
+        let Reading { place, listed, is_datagram, has_range } = self.grammar.read(word)?;
         self.has_range |= has_range;
         self.add_listed(&place, is_datagram, listed);
         Ok(())
@@ -237,23 +213,9 @@ impl Targets {
         self.words.push(word);
     }
 
-    /// Takes what this names out: a host or a network, all of it or some ports, or ports anywhere.
+    /// Takes what this names out.
     pub fn exclude(&mut self, word: &str) -> Result<(), String> {
-        let numbers = |listed: Vec<Listed>| match listed.as_slice() {
-            [Listed::Numbers(ports)] => Ok(ports.clone()),
-            _ => Err(format!("--exclude {word:?} names a service: write its port")),
-        };
-        let anywhere = word.strip_prefix(':').unwrap_or(word);
-        if !self.is_unix && anywhere.starts_with(|c: char| c.is_ascii_digit()) && !anywhere.contains(['.', ':', '/']) {
-            self.excluded.push((Place::Everywhere, Some(numbers(ports::parse(anywhere)?.0)?)));
-            return Ok(());
-        }
-        let excluded = match self.read(word) {
-            Ok(Reading { place: place @ Place::Unix(_), .. }) => (place, None),
-            Ok(Reading { place, listed, .. }) => (place, Some(numbers(listed)?)),
-            Err(why) => (place(word).map_err(|_| why)?, None),
-        };
-        self.excluded.push(excluded);
+        self.excluded.push(self.grammar.exclusion(word)?);
         Ok(())
     }
 
@@ -282,36 +244,6 @@ impl Targets {
     /// Host by host, in the order of the words.
     pub fn spots(&self) -> Spots<'_> {
         Spots { targets: self, word: 0, offset: 0 }
-    }
-
-    /// `udp:` in front of a word.
-    fn protocol<'w>(&self, word: &'w str) -> (&'w str, bool) {
-        match word.strip_prefix("udp:") {
-            Some(rest) => (rest, true),
-            None => (word, self.is_datagram),
-        }
-    }
-
-    /// Reads one word.
-    fn read(&self, word: &str) -> Result<Reading, String> {
-        let (word, is_datagram) = self.protocol(word);
-        let read = |place, (listed, has_range)| Reading { place, listed, is_datagram, has_range };
-        let is_path = self.is_unix || word.starts_with(['/', '.', '@']) || word.starts_with("unix:");
-        if !is_path && !word.contains("://") {
-            if let Some((network, list)) = split_network(word) {
-                let place = Place::Network(Network::parse(network)?);
-                let list = list.ok_or_else(|| format!("no port in {word:?}: write {word}:PORT"))?;
-                return Ok(read(place, ports::parse(list)?));
-            }
-            if let Some((host, list)) = split_list(word) {
-                let host = if host.is_empty() { Place::Host(Host::Unspecified) } else { place(host)? };
-                return Ok(read(host, ports::parse(list)?));
-            }
-        }
-        match Endpoint::parse(&[word], Role::Connect, self.is_unix)? {
-            Endpoint::Unix(name) => Ok(read(Place::Unix(name), (Vec::new(), false))),
-            Endpoint::Inet { host, port } => Ok(read(Place::Host(host), ports::parse(&port.to_string())?)),
-        }
     }
 
     /// What of a word's ports is left at one host.
@@ -360,14 +292,6 @@ impl Targets {
     }
 }
 
-/// What a word says.
-struct Reading {
-    place: Place,
-    listed: Vec<Listed>,
-    is_datagram: bool,
-    has_range: bool,
-}
-
 impl Word {
     fn count(&self) -> u64 {
         let ports = match &self.wanted {
@@ -376,57 +300,6 @@ impl Word {
         };
         ports.saturating_mul(self.place.hosts())
     }
-}
-
-impl Place {
-    /// How many hosts there are.
-    fn hosts(&self) -> u64 {
-        match self {
-            Place::Network(network) => network.count(),
-            _ => 1,
-        }
-    }
-
-    /// Whether a host is meant by it.
-    fn has(&self, host: &Host) -> bool {
-        match (self, host) {
-            (Place::Everywhere, _) => true,
-            (Place::Host(mine), host) => mine == host,
-            (Place::Network(network), Host::Ip(ip)) => network.has(*ip),
-            _ => false,
-        }
-    }
-}
-
-/// Reads a host or a network that stands alone.
-fn place(text: &str) -> Result<Place, String> {
-    if let Some((network, None)) = split_network(text) {
-        return Network::parse(network).map(Place::Network);
-    }
-    match Endpoint::parse(&[text, "1"], Role::Connect, false)? {
-        Endpoint::Inet { host, .. } => Ok(Place::Host(host)),
-        Endpoint::Unix(_) => Err(format!("{text:?} is a unix socket, which has no port")),
-    }
-}
-
-/// `ADDRESS/LENGTH`, in brackets or not, and the ports after it.
-fn split_network(word: &str) -> Option<(&str, Option<&str>)> {
-    let slash = word.find('/').filter(|slash| *slash > 0)?;
-    let after = slash + word[slash..].find([':', ']']).unwrap_or(word.len() - slash);
-    let network = word[..after].strip_prefix('[').unwrap_or(&word[..after]);
-    let rest = word[after..].strip_prefix(']').unwrap_or(&word[after..]);
-    Some((network, rest.strip_prefix(':')))
-}
-
-/// A host and a list of ports, where it is one. One port alone is every command's grammar, with its messages.
-fn split_list(word: &str) -> Option<(&str, &str)> {
-    if ports::is_numeric_list(word) {
-        return Some(("", word));
-    }
-    let (host, list) = word.rsplit_once(':')?;
-    let is_one_host = !host.contains(':') || host.starts_with('[');
-    let is_list = list.contains(',') || ports::is_numeric_list(list);
-    (is_one_host && is_list).then_some((host, list))
 }
 
 /// The hosts of the targets, one after the other.
@@ -563,21 +436,10 @@ mod tests {
     }
 
     #[test]
-    fn words_that_cannot_be_meant_are_refused_with_a_way_out() {
+    fn several_words_that_cannot_be_meant_are_refused() {
         for (words, expected) in [
-            (&["db:0"][..], "port 0 is only for listening: there the system chooses one"),
-            (&["db:70000"], "port \"70000\" is out of range: 1 to 65535"),
-            (&["db:80-70"], "the port range \"80-70\" runs backwards: write 70-80"),
-            (&["db:80,"], "a port is missing in \"80,\": write PORT,PORT or FIRST-LAST"),
-            (&["db", "80", "0"], "port 0 is only for listening: there the system chooses one"),
+            (&["db", "80", "0"][..], "port 0 is only for listening: there the system chooses one"),
             (&["db:99999", "b:80"], "port \"99999\" is out of range: 1 to 65535"),
-            (&["192.0.2.1/24:80"], "\"192.0.2.1/24\" has bits of a host: write 192.0.2.0/24, or 192.0.2.1 alone"),
-            (&["192.0.2.0/33:80"], "the length of \"192.0.2.0/33\" is out of range: 0 to 32"),
-            (&["192.0.2.0/x:80"], "\"192.0.2.0/x\" is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24"),
-            (&["db/24:80"], "\"db/24\" is not a network: write ADDRESS/LENGTH, such as 192.0.2.0/24"),
-            (&["192.0.2.0/24"], "no port in \"192.0.2.0/24\": write 192.0.2.0/24:PORT"),
-            (&["http://a:80/"], "\"http://a:80/\" is a URL: write only HOST:PORT"),
-            (&["db"], "no port in \"db\": write db:PORT"),
         ] {
             assert_eq!(targets(words).map(|_| ()), Err(expected.to_owned()), "{words:?}");
         }
