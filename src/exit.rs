@@ -56,7 +56,8 @@ const TABLE: [(u8, &str); 10] = [
 /// Linux's largest errno is 133: what has no errno starts well above.
 const NAME_NOT_FOUND: u8 = 200;
 const LOOKUP_FAILED: u8 = 201;
-const CHECK_FAILED: u8 = 204;
+/// What `--expect`, `--stable` or `--require` asked for was not so.
+pub const CHECK_FAILED: u8 = 204;
 const PROXY_FAILED: u8 = 205;
 
 /// As env(1) and timeout(1) have it: the program was found, but cannot be run.

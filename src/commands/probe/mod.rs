@@ -324,8 +324,8 @@ impl Plan {
         let source =
             |is_needed: bool, transport| if is_needed { args.source.source(transport) } else { Ok(Source::default()) };
         let proxy = proxy(args, &targets)?;
-        let range_require = if targets.has_range { Require::Any } else { Require::All };
         let limit = how.limit.unwrap_or(u64::MAX);
+        let require = require(args, &targets)?;
         Ok(Plan {
             allowed: args.transport.allowed(),
             is_numeric: args.lookup.numeric,
@@ -345,7 +345,7 @@ impl Plan {
             window: window(args, targets.total.min(limit)),
             rate: how.rate,
             limit,
-            require: how.require.unwrap_or(range_require),
+            require,
             format,
             only_open: how.open,
             exit_code: how.exit_code.unwrap_or(meaning),
@@ -396,6 +396,9 @@ fn targets(args: &Args) -> Result<Targets> {
     if targets.total == 0 {
         return Err(UsageError(format!("no target in {}", args.targets.join(" "))).into());
     }
+    if !how.exclude.is_empty() && targets.spots().all(|spot| spot.target(0).is_none()) {
+        return Err(UsageError(format!("--exclude leaves no target of {}", args.targets.join(" "))).into());
+    }
     if targets.total > TARGETS_MAX && !how.yes && how.limit.is_none() {
         let many = Count(targets.total);
         return Err(UsageError(format!(
@@ -404,6 +407,21 @@ fn targets(args: &Args) -> Result<Targets> {
         .into());
     }
     Ok(targets)
+}
+
+/// How many must be as wanted, if there can be as many.
+fn require(args: &Args, targets: &Targets) -> Result<Require> {
+    let Long(how) = &args.how;
+    let by_default = if targets.has_range { Require::Any } else { Require::All };
+    let require = how.require.unwrap_or(by_default);
+    let most = targets.total.min(how.limit.unwrap_or(u64::MAX));
+    match require {
+        // How many addresses a name has is not known yet.
+        Require::AtLeast(number) if number > most && how.which != Which::All => {
+            Err(UsageError(format!("--require {number} is more than there are targets: {}", Count(most))).into())
+        }
+        _ => Ok(require),
+    }
 }
 
 /// The proxy, if every target can be asked of it.
@@ -459,7 +477,8 @@ fn window(args: &Args, total: u64) -> usize {
 pub fn run(args: &Args, output: Output) -> Result<Status> {
     let plan = Plan::from_args(args, output)?;
     let summary = sweep(&plan, &Dials::new(&plan), output)?;
-    if let Some(signal) = summary.stopped_by.filter(|_| summary.unfinished > 0) {
+    // Whoever stops measurements has them; whoever stops anything else, or what was to be the way to a command, has not.
+    if let Some(signal) = summary.stopped_by.filter(|_| !summary.is_complete() || !plan.command.is_empty()) {
         return Ok(Status::Signal(signal));
     }
     let status = summary.tally.status(plan.exit_code);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::verdict::{State, Tally, Verdict};
+use super::verdict::{Series, State, Tally, Verdict};
 use crate::histogram::Histogram;
 
 /// More targets than anybody reads lines of; their histograms take 14 MiB.
@@ -18,7 +18,7 @@ pub struct Summary {
     /// The verdicts.
     pub tally: Tally,
     /// What was measured several times, in the order of the command line.
-    pub statistics: BTreeMap<u64, Statistics>,
+    pub statistics: BTreeMap<Series, Statistics>,
     /// Targets that were begun and cut off without a verdict, by a signal.
     pub unfinished: u64,
     /// That signal's number.
@@ -41,6 +41,8 @@ impl Summary {
 pub struct Statistics {
     /// As it was typed.
     pub target: String,
+    /// Its address, where each is a target of its own.
+    pub address: Option<String>,
     /// How many measurements.
     pub attempts: u64,
     /// How many of them were open. Only these have times.
@@ -52,8 +54,9 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    fn new(target: String) -> Statistics {
-        Statistics { target, attempts: 0, open: 0, times: Histogram::default(), last: None, varied: Duration::ZERO }
+    fn new(target: String, address: Option<String>) -> Statistics {
+        let (times, varied) = (Histogram::default(), Duration::ZERO);
+        Statistics { target, address, attempts: 0, open: 0, times, last: None, varied }
     }
 
     /// Counts a measurement.
@@ -97,10 +100,11 @@ impl Statistics {
 }
 
 /// Counts a measurement of a target.
-pub fn measure(statistics: &mut BTreeMap<u64, Statistics>, verdict: &Verdict) {
-    let index = verdict.target.index;
-    let is_apart = statistics.contains_key(&index) || statistics.len() < APART_MAX;
-    let (index, name) =
-        if is_apart { (index, verdict.target.to_string()) } else { (u64::MAX, "the others".to_owned()) };
-    statistics.entry(index).or_insert_with(|| Statistics::new(name)).add(verdict);
+pub fn measure(statistics: &mut BTreeMap<Series, Statistics>, verdict: &Verdict) {
+    let series = verdict.series();
+    let is_apart = statistics.contains_key(&series) || statistics.len() < APART_MAX;
+    let (series, name) =
+        if is_apart { (series, verdict.target.to_string()) } else { ((u64::MAX, None), "the others".to_owned()) };
+    let address = series.1.clone();
+    statistics.entry(series).or_insert_with(|| Statistics::new(name, address)).add(verdict);
 }

@@ -25,7 +25,7 @@ use super::names::{Names, addresses};
 use super::report::Report;
 use super::summary::{Statistics, Summary, measure};
 use super::targets::{Spots, Target};
-use super::verdict::{Tally, Verdict};
+use super::verdict::{Series, Tally, Verdict};
 use super::waiting::{After, Agenda};
 use super::{Plan, Which};
 use crate::connection::dial::{Dialer, Next, Outcome};
@@ -86,7 +86,7 @@ struct Sweep<'a> {
     conversations: Conversations<(Task, Verdict)>,
     report: Report,
     tally: Tally,
-    statistics: BTreeMap<u64, Statistics>,
+    statistics: BTreeMap<Series, Statistics>,
     /// Whether the search for the next target was broken off, to look at what is under way.
     is_searching: bool,
     /// How many have been begun, for `--limit` and `--rate`.

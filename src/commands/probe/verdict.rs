@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::targets::Target;
 use super::{ExitCode, Require};
 use crate::connection::{Address, Cause, Clock, Error, Kind, Op};
-use crate::exit::Status;
+use crate::exit::{CHECK_FAILED, Status};
 
 /// What a target was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,23 @@ impl State {
         State::LocalError,
     ];
 
+    /// What an error makes of a target; without one it is open.
+    fn of(error: Option<&Error>) -> State {
+        let Some(error) = error else { return State::Open };
+        match error.kind() {
+            // Whatever became of the proxy says nothing of the target.
+            _ if error.is_of_proxy() => State::LocalError,
+            Kind::Refused => State::Refused,
+            Kind::TimedOut if matches!(error.cause, Cause::TimedOut(Clock::Reply)) => State::OpenOrFiltered,
+            Kind::TimedOut => State::TimedOut,
+            Kind::Busy => State::Busy,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::Prohibited => State::Unreachable,
+            Kind::NameNotFound | Kind::LookupFailed => State::NotResolved,
+            Kind::Misbehaved => State::CheckFailed,
+            _ => State::LocalError,
+        }
+    }
+
     /// As the machine-readable formats have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,6 +89,9 @@ impl fmt::Display for State {
     }
 }
 
+/// What is measured several times, in the order of the command line.
+pub type Series = (u64, Option<String>);
+
 /// What became of a target.
 #[derive(Debug)]
 pub struct Verdict {
@@ -79,6 +99,8 @@ pub struct Verdict {
     pub target: Target,
     /// The address that answered, or the only one that did not; none if the name was not found, or has several.
     pub address: Option<Address>,
+    /// Which of its addresses, where each is a target of its own.
+    pub only: Option<Address>,
     /// Our end of the connection.
     pub local: Option<Address>,
     /// How long the name lookup took.
@@ -100,19 +122,12 @@ pub struct Verdict {
 impl Verdict {
     /// The word for it.
     pub fn state(&self) -> State {
-        let Some(error) = &self.error else { return State::Open };
-        match error.kind() {
-            // Whatever became of the proxy says nothing of the target.
-            _ if error.is_of_proxy() => State::LocalError,
-            Kind::Refused => State::Refused,
-            Kind::TimedOut if matches!(error.cause, Cause::TimedOut(Clock::Reply)) => State::OpenOrFiltered,
-            Kind::TimedOut => State::TimedOut,
-            Kind::Busy => State::Busy,
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::Prohibited => State::Unreachable,
-            Kind::NameNotFound | Kind::LookupFailed => State::NotResolved,
-            Kind::Misbehaved => State::CheckFailed,
-            _ => State::LocalError,
-        }
+        State::of(self.error.as_deref())
+    }
+
+    /// What its measurements have in common: the target, and its address where each is a target of its own.
+    pub fn series(&self) -> Series {
+        (self.target.index, self.only.as_ref().map(ToString::to_string))
     }
 
     /// The number that `connect_ex` returns; none where it has none.
@@ -205,11 +220,12 @@ impl Tally {
         self.fail(index, error);
     }
 
-    /// Counts what was measured several times, when a signal ends the measurements.
+    /// Counts what was measured several times, when a signal or the deadline ends the measurements.
     pub fn close(&mut self, index: u64, was_wanted: bool, last: Option<&Error>) {
         self.total += 1;
+        let state = if was_wanted { State::Open } else { State::of(last) };
+        self.counts[state as usize] += 1;
         if was_wanted {
-            self.counts[State::Open as usize] += 1;
             self.wanted += 1;
         } else if let Some(error) = last {
             self.fail(index, error);
@@ -244,7 +260,7 @@ impl Tally {
     pub fn is_enough(&self) -> bool {
         match self.require {
             Require::All => self.wanted == self.total,
-            Require::Any => self.wanted > 0 || self.total == 0,
+            Require::Any => self.wanted > 0,
             Require::AtLeast(number) => self.wanted >= number,
         }
     }
@@ -254,14 +270,15 @@ impl Tally {
         if self.is_enough() {
             return Status::Done;
         }
-        // Fewer targets than are required: that is no answer of theirs.
-        let Some(first) = self.first else { return Status::CheckFailed };
+        // Where none failed there are fewer targets than are required, since some were named twice.
+        let (errno, class) =
+            self.first.map_or((Status::Errno(CHECK_FAILED), Status::CheckFailed), |first| (first.errno, first.class));
         match meaning {
-            ExitCode::Errno => first.errno,
+            ExitCode::Errno => errno,
             ExitCode::Class if self.is_mixed => Status::Mixed,
-            ExitCode::Class => first.class,
+            ExitCode::Class => class,
             ExitCode::Simple => Status::Errno(1),
-            ExitCode::Nagios if first.class == Status::Local => Status::Errno(3),
+            ExitCode::Nagios if class == Status::Local => Status::Errno(3),
             ExitCode::Nagios => Status::Errno(2),
         }
     }

@@ -95,6 +95,34 @@ fn prometheus_has_each_metric_once_with_its_samples() {
 }
 
 #[test]
+fn of_several_measurements_the_last_is_told_where_there_is_room_for_one() {
+    let server = Server::start("-4 --quiet");
+    let (open, port) = (server.v4(), server.port());
+    for words in [format!("-c 3 -i 1ms {open}"), format!("-c 3 -i 1ms --addr all :{port}")] {
+        let text = String::from_utf8(Run::sockkit(&format!("probe -o prometheus {words}")).finish().stdout).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let mut series: Vec<&str> = samples.map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        let addresses = if words.contains("all") { 2 } else { 1 };
+        assert_eq!(series.len(), 3 * addresses, "{text}");
+        series.dedup();
+        assert_eq!(series.len(), 3 * addresses, "no series twice: {text}");
+    }
+    let text = printed(&format!("probe -o nagios -c 3 -i 1ms {open}"), 0);
+    assert_eq!(text.matches("s;;;0").count(), 1, "{text}");
+}
+
+#[test]
+fn each_address_of_a_name_has_its_own_statistics() {
+    let server = Server::start("-4 --quiet");
+    let port = server.port();
+    let text =
+        String::from_utf8(Run::sockkit(&format!("probe -c 3 -i 1ms --addr all :{port}")).finish().stdout).unwrap();
+    let told = format!(":{port} at [::1]:{port}: 3 attempts, 0 open, 100 % lost\n");
+    assert!(text.contains(&format!(":{port} at 127.0.0.1:{port}: 3 attempts, 3 open, 0 % lost; ")), "{text}");
+    assert!(text.ends_with(&told), "{text}");
+}
+
+#[test]
 fn nagios_is_one_line_with_its_own_status() {
     let server = Server::start("-4 --quiet");
     let open = server.v4();

@@ -38,6 +38,10 @@ fn a_range_needs_one_open_port_and_a_list_needs_all() {
         (format!("--require any 127.0.0.1:1,{port}"), 0),
         (format!("--require 1 127.0.0.1:1,{port}"), 0),
         (format!("--require 2 127.0.0.1:1,{port}"), 111),
+        // What is named twice is one target.
+        (format!("--require 2 127.0.0.1:{port} 127.0.0.1:{port}"), 204),
+        (format!("--require 2 --exit-code class 127.0.0.1:{port} 127.0.0.1:{port}"), 5),
+        (format!("--require 2 --exit-code simple 127.0.0.1:{port} 127.0.0.1:{port}"), 1),
         ("127.0.0.1:1-2".to_owned(), 111),
         (format!("127.0.0.1/32:1,{port}"), 0),
     ] {
@@ -83,6 +87,9 @@ fn targets_that_cannot_be_meant_are_usage_errors() {
             "10.0.0.0/8:1-65535",
             "that is 1 099 494 850 560 targets: --yes probes them all, --limit N the first N of them",
         ),
+        ("127.0.0.1:1 127.0.0.1:2 --exclude 127.0.0.0/8", "--exclude leaves no target of 127.0.0.1:1 127.0.0.1:2"),
+        ("--require 3 127.0.0.1:1-2", "--require 3 is more than there are targets: 2"),
+        ("--require 2 --limit 1 127.0.0.1:1-2", "--require 2 is more than there are targets: 1"),
         ("127.0.0.1:1 --exclude 80-70", "--exclude: the port range \"80-70\" runs backwards: write 70-80"),
     ] {
         Run::sockkit(&format!("probe {words}")).stderr(&format!("sockkit: {message}\n")).code(2).check();

@@ -111,6 +111,8 @@ impl Report {
         let line = self.line(verdict);
         if is_final {
             self.done += 1;
+        }
+        if self.format == Format::Nagios {
             self.nagios.add(verdict);
         }
         // Streams are read as they come; so are repeated measurements.
@@ -169,9 +171,9 @@ impl Report {
         ));
     }
 
-    /// All verdicts are in: what was held back, and what sums up.
+    /// No more verdicts will come: what was held back, and what sums up.
     pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
-        while let Some(line) = self.order.next(u64::MAX) {
+        for line in std::mem::take(&mut self.order).rest() {
             self.print(&line);
         }
         if let Some(bar) = self.bar.take() {

@@ -34,6 +34,11 @@ impl Order {
         held.lines.extend(line);
     }
 
+    /// Whatever lines there are, since nothing before them will come any more.
+    pub fn rest(self) -> impl Iterator<Item = String> {
+        self.held.into_values().flat_map(|held| held.lines)
+    }
+
     /// The next line that can be printed. From `barrier` on there may be targets that are not expected yet.
     pub fn next(&mut self, barrier: u64) -> Option<String> {
         loop {
@@ -91,6 +96,16 @@ mod tests {
         assert_eq!(printable(&mut order, u64::MAX), [""; 0]);
         order.decide(0, Some("first".to_owned()), true);
         assert_eq!(printable(&mut order, u64::MAX), ["second", "first", "next"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_target_that_was_cut_off_is_not_lost() {
+        let mut order = Order::default();
+        (0..3).for_each(|index| order.await_verdict(index));
+        order.decide(2, Some("two".to_owned()), true);
+        order.decide(1, Some("one".to_owned()), true);
+        assert_eq!(printable(&mut order, u64::MAX), [""; 0]);
+        assert_eq!(order.rest().collect::<Vec<_>>(), ["one", "two"]);
     }
 
     #[test]

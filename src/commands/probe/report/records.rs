@@ -152,6 +152,8 @@ struct Total<'a> {
 #[derive(Serialize)]
 struct Measured<'a> {
     target: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addr: Option<&'a str>,
     attempts: u64,
     open: u64,
     connect_min_ms: Option<f64>,
@@ -169,6 +171,7 @@ pub fn summary(summary: &Summary) -> String {
         let any = |time: std::time::Duration| (statistics.open > 0).then(|| milliseconds(time));
         Measured {
             target: &statistics.target,
+            addr: statistics.address.as_deref(),
             attempts: statistics.attempts,
             open: statistics.open,
             connect_min_ms: any(statistics.min()),

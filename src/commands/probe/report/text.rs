@@ -61,9 +61,10 @@ pub fn statistics(summary: &Summary) -> Vec<String> {
 
 /// `db:5432: 10 attempts, 9 open, 10 % lost; connect min/avg/p50/p99/max 0.10/0.12/-/-/0.20 ms, jitter 0.02 ms`
 fn measured(statistics: &Statistics) -> String {
-    let Statistics { target, attempts, open, .. } = statistics;
+    let Statistics { target, address, attempts, open, .. } = statistics;
+    let place = address.as_ref().map_or(String::new(), |address| format!(" at {address}"));
     let lost = (attempts - open) as f64 * 100.0 / (*attempts).max(1) as f64;
-    let counts = format!("{target}: {attempts} attempts, {open} open, {lost:.0} % lost");
+    let counts = format!("{target}{place}: {attempts} attempts, {open} open, {lost:.0} % lost");
     if *open == 0 {
         return counts;
     }

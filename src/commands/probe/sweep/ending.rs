@@ -16,9 +16,11 @@ use crate::connection::{Clock, Error, Op};
 impl Sweep<'_> {
     /// The end: what the deadline or a signal cut off has its verdict or is counted as unfinished.
     pub(super) fn finish(mut self, cut: Vec<Task>, stopped_by: Option<u8>) -> std::io::Result<Summary> {
-        let mut unfinished = 0;
-        let mut tasks = cut;
-        tasks.extend(self.agenda.abandon());
+        // Measurements without end are ended so: what was measured counts, and between two nothing is cut off.
+        let is_measured = |task: &Task| self.plan.rules.count.is_some() && task.attempt > 1;
+        let (mut measured, mut tasks): (Vec<Task>, Vec<Task>) =
+            self.agenda.abandon().into_iter().partition(is_measured);
+        tasks.extend(cut);
         tasks.extend(self.conversations.abandon().into_iter().map(|(task, _)| task));
         let mut spots: Vec<Spot> = Vec::new();
         for asker in self.names.abandon() {
@@ -27,16 +29,12 @@ impl Sweep<'_> {
                 Asker::Spot(spot) => spots.push(spot),
             }
         }
-        tasks.sort_by_key(|task| task.target.index);
+        let mut unfinished = 0;
         if stopped_by.is_some() {
-            // Measurements without end are ended so: what was measured counts.
-            let (measured, cut): (Vec<Task>, Vec<Task>) =
-                tasks.into_iter().partition(|task| self.plan.rules.count.is_some() && task.attempt > 1);
-            for task in &measured {
-                self.tally.close(task.target.index, task.was_wanted, task.last.as_deref());
-            }
-            unfinished = cut.len() as u64 + spots.len() as u64;
+            measured.extend(tasks.extract_if(.., |task| is_measured(task)));
+            unfinished = tasks.len() as u64 + spots.len() as u64;
         } else {
+            tasks.sort_by_key(|task| task.target.index);
             for task in tasks {
                 self.too_late(task);
             }
@@ -44,15 +42,22 @@ impl Sweep<'_> {
             for spot in spots {
                 self.never_located(&spot);
             }
-            self.leave_out();
         }
+        for task in measured {
+            self.tally.close(task.target.index, task.was_wanted, task.last.as_deref());
+        }
+        let is_late = self.plan.deadline.is_some_and(|deadline| self.begun.elapsed() >= deadline);
+        if is_late || stopped_by.is_some() {
+            self.leave_out(unfinished);
+        }
+        let is_complete = unfinished == 0 && self.tally.untried == 0;
         let summary = Summary {
             tally: self.tally,
             statistics: self.statistics,
             unfinished,
             stopped_by,
             elapsed: self.begun.elapsed(),
-            is_worth_telling: self.plan.is_many() || unfinished > 0,
+            is_worth_telling: self.plan.is_many() || !is_complete,
         };
         self.report.finish(&summary).map(|()| summary)
     }
@@ -100,14 +105,13 @@ impl Sweep<'_> {
     }
 
     /// What was not begun is counted, but has no line of its own.
-    fn leave_out(&mut self) {
-        let (_, told) = self.tally.wanted();
-        let limit = self.plan.total().min(self.plan.limit);
-        let ended_early = self.plan.deadline.is_some_and(|deadline| self.begun.elapsed() >= deadline);
-        if ended_early && self.has_more() {
+    fn leave_out(&mut self, unfinished: u64) {
+        if self.has_more() {
+            let (_, told) = self.tally.wanted();
+            let left = self.plan.total().saturating_sub(told + unfinished).max(1);
             let index = self.barrier();
             let error = Error::timed_out(Op::Connect, "the rest", self.begun.elapsed(), Clock::Total);
-            self.tally.leave_out(index, limit.saturating_sub(told).max(1), &error);
+            self.tally.leave_out(index, left, &error);
         }
     }
 }

@@ -34,6 +34,7 @@ impl Task {
         Verdict {
             target: self.target.clone(),
             address: None,
+            only: self.only.clone(),
             local: None,
             resolve: self.resolve_time(),
             elapsed,
