@@ -239,6 +239,7 @@ fn median(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::Histogram;
 
     fn runs(p50s: &[f64]) -> Vec<SavedRun> {
         let run = |p50: &f64| SavedRun {
@@ -273,32 +274,56 @@ mod tests {
         }
     }
 
+    /// Sixty runs of 400 ms, one after the other, of one build against its own server on one CPU of a busy machine, as --save
+    /// has kept them; each latency of every histogram made longer by this factor.
+    fn recorded(factor: f64) -> Vec<SavedRun> {
+        let saved: Saved = serde_json::from_str(include_str!("../../../tests/recorded/sixty_runs.json")).unwrap();
+        let made_longer = |run: &SavedRun| {
+            let (mut kept, mut measured) = (Histogram::default(), Measured::default());
+            kept.merge_encoded(&crate::base64::decode(&run.histogram).unwrap()).unwrap();
+            for (ns, count) in kept.buckets() {
+                measured.response.record_many((ns as f64 * factor) as u64, count);
+            }
+            SavedRun::of(&measured).unwrap()
+        };
+        saved.runs.iter().map(made_longer).collect()
+    }
+
+    #[test]
+    fn a_recorded_run_is_kept_with_its_percentiles() {
+        let saved: Saved = serde_json::from_str(include_str!("../../../tests/recorded/sixty_runs.json")).unwrap();
+        for (kept, read) in saved.runs.iter().zip(recorded(1.0)) {
+            assert_eq!((kept.p50_us, kept.p99_us), (read.p50_us, read.p99_us));
+        }
+    }
+
     #[test]
     fn nothing_changed_is_never_called_worse_and_ten_percent_is_found() {
-        // Recorded: p50 and p99 of sixty runs of 400 ms, one after the other, of one build against its own server on one CPU of
-        // a busy machine.
-        let recorded: Vec<SavedRun> = include_str!("baseline/recorded_us.txt")
-            .lines()
-            .map(|line| {
-                let (p50, p99) = line.split_once(' ').unwrap();
-                let run = runs(&[p50.parse().unwrap()]).remove(0);
-                SavedRun { p99_us: p99.parse().ok(), ..run }
-            })
-            .collect();
-        assert_eq!(recorded.len(), 60);
+        let [as_they_were, slower] = [1.0, 1.1].map(recorded);
+        assert_eq!(as_they_were.len(), 60);
         let mut random = Random::new(11, 0);
-        let mut draw = |factor: f64| -> Vec<SavedRun> {
-            let slower = |run: &SavedRun| {
-                let us = |value: Option<f64>| value.map(|value| value * factor);
-                SavedRun { p50_us: us(run.p50_us), p99_us: us(run.p99_us), ..run.clone() }
-            };
-            (0..5).map(|_| slower(&recorded[random.below(recorded.len() as u64) as usize])).collect()
+        let mut draw = |runs: &[SavedRun]| -> Vec<SavedRun> {
+            (0..5).map(|_| runs[random.below(runs.len() as u64) as usize].clone()).collect()
         };
         let (mut falsely_worse, mut found) = (0, 0);
         for _ in 0..100 {
-            falsely_worse += u32::from(is_regression(&compare(&draw(1.0), &draw(1.0)), 0.0));
-            found += u32::from(is_regression(&compare(&draw(1.0), &draw(1.1)), 0.05));
+            falsely_worse += u32::from(is_regression(&compare(&draw(&as_they_were), &draw(&as_they_were)), 0.0));
+            found += u32::from(is_regression(&compare(&draw(&as_they_were), &draw(&slower)), 0.05));
         }
         assert!(falsely_worse <= 5 && found >= 95, "{falsely_worse} {found}");
+    }
+
+    #[test]
+    fn runs_that_took_turns_are_told_apart_as_well() {
+        // As they were made, one by one: what the machine did to one, it did to its neighbours.
+        let [as_they_were, slower] = [1.0, 1.1].map(recorded);
+        let every_other = |runs: &[SavedRun]| -> Vec<SavedRun> { runs.iter().step_by(2).cloned().collect() };
+        let (mut falsely_worse, mut found, mut pairs) = (0, 0, 0);
+        for (then, now) in as_they_were.windows(10).zip(slower.windows(10)) {
+            pairs += 1;
+            falsely_worse += u32::from(is_regression(&compare(&every_other(then), &every_other(&then[1..])), 0.0));
+            found += u32::from(is_regression(&compare(&every_other(then), &every_other(&now[1..])), 0.05));
+        }
+        assert!(falsely_worse * 20 <= pairs && found * 20 >= pairs * 19, "{falsely_worse} {found} of {pairs}");
     }
 }

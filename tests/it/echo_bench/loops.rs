@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{report, tcp_server, tcp_servers};
+use super::{report, tcp_server};
 use crate::harness::{Run, Server, dawdle};
 
 /// Echoes a stream to its end, and counts.
@@ -144,6 +144,7 @@ fn connections_are_made_anew() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_gives_a_full_report() {
+    use super::tcp_servers;
     use crate::harness::{Signal, kill};
     for words in ["", "-r 1000", "-c 3"] {
         let (told, is_measuring) = std::sync::mpsc::channel();
