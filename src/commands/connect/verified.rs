@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Args;
 use super::verdict::SCHEMA;
 use crate::cli::UsageError;
+use crate::connection::datagram::PAYLOAD_BYTES_MAX;
 use crate::connection::{Cause, Conn, Error, Op, Transport};
 use crate::output::Output;
 use crate::random;
@@ -23,9 +24,6 @@ use stream::Compared;
 
 /// Of datagrams that are to pass everywhere: IPv6 demands that 1280 bytes do (RFC 8200 section 5), with their headers.
 const DATAGRAM_BYTES: u64 = 512;
-
-/// The largest UDP payload over IPv4.
-const DATAGRAM_BYTES_MAX: u64 = 65_507;
 
 /// The flags.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -78,8 +76,8 @@ pub fn verification_of(args: &Args, transport: Transport) -> Result<Option<Verif
         (Some(_), true) => {
             return Err(UsageError(format!("--verify-length is for datagrams, and {transport} is a stream")));
         }
-        (Some(length), false) if !(1..=DATAGRAM_BYTES_MAX).contains(&length) => {
-            return Err(UsageError(format!("--verify-length {length} is no datagram's: 1 to {DATAGRAM_BYTES_MAX}")));
+        (Some(length), false) if !(1..=PAYLOAD_BYTES_MAX as u64).contains(&length) => {
+            return Err(UsageError(format!("--verify-length {length} is no datagram's: 1 to {PAYLOAD_BYTES_MAX}")));
         }
         (length, is_stream) => (!is_stream).then_some(length.unwrap_or(DATAGRAM_BYTES) as usize),
     };
