@@ -15,17 +15,23 @@ use std::time::{Duration, Instant};
 mod child;
 mod machine;
 mod masked;
+#[cfg(unix)]
+mod process;
 mod run;
 mod running;
 mod sockets;
 
-pub use child::{Lines, Owned, code_of, unread_pipe, unswayed, until_unread};
 #[cfg(unix)]
-pub use child::{Signal, kill};
+pub use child::{Lines, Signal, kill};
+pub use child::{Owned, code_of, unread_pipe, unswayed, until_unread};
 pub use machine::has;
 #[cfg(target_os = "linux")]
 pub use machine::{NAMES_FROM_FILES, can_unshare, names_from, unanswered, unshared};
 pub use masked::{REFUSED, mask};
+#[cfg(target_os = "linux")]
+pub use process::memory_kib;
+#[cfg(unix)]
+pub use process::{descriptors, growth_kib, held_kib};
 pub use run::{Finished, Run};
 pub use running::{Running, Server};
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Place, Run, Server, dial, exchange, pattern, read_exactly, read_to_end};
 #[cfg(unix)]
-use crate::harness::{Signal, mask, patient, plain_socket};
+use crate::harness::{Signal, growth_kib, held_kib, mask, patient, plain_socket};
 
 use super::{Spot, ask, datagrams_to};
 
@@ -131,13 +131,8 @@ fn a_large_file_reaches_a_peer_that_sends_first() {
 #[test]
 fn a_file_without_end_waits_for_its_reader_in_constant_memory() {
     let server = Server::start("-4 --quiet --mode send=@/dev/zero --send-buffer 64Ki");
-    let memory_kib = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()
-    };
     read_exactly(&dial(&server.v4()), MIB);
-    let before = memory_kib();
+    let before = held_kib(server.pid());
     let peers: Vec<_> = (0..50)
         .map(|_| {
             let (socket, name) = plain_socket(&server.v4(), socket2::Type::STREAM);
@@ -150,7 +145,7 @@ fn a_file_without_end_waits_for_its_reader_in_constant_memory() {
     for peer in &peers {
         assert_eq!(peer.peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 1);
     }
-    let grown = memory_kib().zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+    let grown = growth_kib(server.pid(), before);
     assert!(grown < 2048, "the server grew by {grown} KiB");
     // Nobody is kept waiting by those who do not read.
     read_exactly(&dial(&server.v4()), MIB);

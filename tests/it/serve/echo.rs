@@ -8,7 +8,7 @@ use socket2::Socket;
 
 #[cfg(unix)]
 use {
-    crate::harness::{Signal, mask, patient, plain_socket},
+    crate::harness::{Signal, descriptors, growth_kib, held_kib, mask, patient, plain_socket, until},
     socket2::Type,
     std::io,
     std::time::Duration,
@@ -58,7 +58,7 @@ fn bytes_that_are_waited_for_one_by_one_come_back() {
 #[test]
 fn a_peer_that_does_not_read_is_kept_waiting_not_kept_in_memory() {
     let server = Server::start("--quiet --send-buffer 64Ki --receive-buffer 64Ki");
-    let memory_before = memory_kib(server.pid());
+    let before = held_kib(server.pid());
     let (socket, name) = plain_socket(&server.v4(), Type::STREAM);
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     socket.set_send_buffer_size(64 * 1024).unwrap();
@@ -67,7 +67,7 @@ fn a_peer_that_does_not_read_is_kept_waiting_not_kept_in_memory() {
     let sent = pattern(8 * MIB);
     let taken = send_until_stuck(&peer, &sent);
     assert!(taken < 4 * MIB, "{taken} bytes were taken from a peer that does not read");
-    let grown = memory_kib(server.pid()).zip(memory_before).map_or(0, |(now, before)| now.saturating_sub(before));
+    let grown = growth_kib(server.pid(), before);
     assert!(grown < 2048, "the server grew by {grown} KiB");
     assert_eq!(exchange(&dial(&server.v4()), b"another"), b"another");
     let received = thread::scope(|scope| {
@@ -97,14 +97,6 @@ fn send_until_stuck(mut peer: &Socket, bytes: &[u8]) -> usize {
     }
     peer.set_write_timeout(patience).unwrap();
     taken
-}
-
-/// What a process holds in memory, where the system tells.
-#[cfg(unix)]
-fn memory_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[test]
@@ -203,14 +195,9 @@ fn a_storm_of_resets_leaves_no_trace() {
         kill(server.pid(), Signal::Continue);
         assert_eq!(exchange(&dial(&server.v4()), b"hello"), b"hello", "round {round}");
     }
-    crate::harness::until("the descriptors are back", || descriptors(server.pid()) < 30);
+    until("the descriptors are back", || descriptors(server.pid()) < 30);
     let finished = server.end(Signal::Terminate);
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
-}
-
-#[cfg(unix)]
-fn descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// One that sends as fast as it can must not keep the others waiting.

@@ -18,7 +18,6 @@
 //! | fifty servers at once, two on one port | `scarcity` |
 //! | a path that a dead server left | `paths` |
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -29,20 +28,9 @@ use socket2::{SockRef, Socket, Type};
 
 use super::event;
 use crate::harness::{
-    DEADLINE, Run, SOCKKIT, Server, Signal, can_unshare, dial, exchange, has, mask, pattern, plain_socket,
-    read_exactly, read_to_end, until,
+    DEADLINE, Run, SOCKKIT, Server, Signal, can_unshare, descriptors, dial, exchange, growth_kib, has, held_kib, mask,
+    memory_kib, pattern, plain_socket, read_exactly, read_to_end, until,
 };
-
-/// A line of proc_pid_status(5), in KiB.
-fn status_kib(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {status}"));
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
 
 /// A peer with a small window and a small queue, whatever the system's defaults are.
 fn small_peer(address: &str) -> Socket {
@@ -119,7 +107,7 @@ fn ten_thousand_resets_leave_nothing_behind() {
 fn peers_that_never_read_take_little_memory_and_no_time() {
     const PEERS: u64 = 100;
     let server = Server::start("--quiet -4 --send-buffer 8Ki --receive-buffer 8Ki");
-    let before = status_kib(server.pid(), "VmRSS:");
+    let before = held_kib(server.pid());
     let block = vec![b'x'; 64 * 1024];
     let stuck: Vec<Socket> = (0..PEERS).map(|_| small_peer(&server.v4())).collect();
     for peer in &stuck {
@@ -133,7 +121,7 @@ fn peers_that_never_read_take_little_memory_and_no_time() {
         // Another one is served all the while.
         assert_eq!(exchange(&dial(&server.v4()), b"hello"), b"hello");
     }
-    let grown = status_kib(server.pid(), "VmRSS:").saturating_sub(before);
+    let grown = growth_kib(server.pid(), before);
     assert!(grown < PEERS * 128, "{grown} KiB for {PEERS} peers");
 }
 
@@ -148,7 +136,7 @@ fn a_line_without_an_end_takes_no_memory() {
     }
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&peer), b"");
-    let peak = status_kib(server.pid(), "VmHWM:");
+    let peak = memory_kib(server.pid(), "VmHWM:").expect("Linux tells");
     assert!(peak < 64 * 1024, "{peak} KiB");
     let finished = server.end(Signal::Terminate);
     assert!(finished.stderr.ends_with("; in 1.0 GiB, out 0 B\n"), "{}", finished.stderr);
