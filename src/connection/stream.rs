@@ -196,6 +196,18 @@ impl Conn {
         options::reset_on_close(&self.socket).map_err(|error| self.error(Op::SetOption("linger=0".to_owned()), error))
     }
 
+    /// The same once everything that was sent is acknowledged, or the connection has failed: waits for that, because a reset
+    /// throws away what is still queued.
+    pub fn reset_once_acknowledged(&self) -> Result<()> {
+        /// How often the queue is looked at: nothing tells when it is empty.
+        const LOOK: Duration = Duration::from_millis(1);
+        let has_failed = || !matches!(self.socket.take_error(), Ok(None));
+        while self.unacknowledged_bytes().is_some_and(|bytes| bytes > 0) && !has_failed() {
+            std::thread::sleep(LOOK);
+        }
+        self.reset_on_close()
+    }
+
     /// Ends it with RST.
     pub fn abort(self) -> Result<()> {
         self.reset_on_close()

@@ -27,8 +27,6 @@ use crate::relay::{self, Halt, Manner, Rules, Stopper};
 const ORDINAL: u64 = 1;
 /// One read of a stream: as much as a pipe holds, since it is copied once more than without rules.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// How often a queue is looked at that must be empty before a reset: nothing tells when it is.
-const QUEUE_LOOK: Duration = Duration::from_millis(1);
 
 /// What both directions share.
 #[derive(Clone)]
@@ -142,14 +140,8 @@ impl Faulty {
 
     /// Resets the connection, once what was promised has arrived: the reset itself is the close.
     fn reset(&self, is_promised: bool) {
-        while is_promised && self.conn.unacknowledged_bytes().is_some_and(|bytes| bytes > 0) {
-            if matches!(self.conn.socket().take_error(), Ok(Some(_))) {
-                break;
-            }
-            thread::sleep(QUEUE_LOOK);
-        }
         // It fails only on a connection that is gone already.
-        let _ = self.conn.reset_on_close();
+        let _ = if is_promised { self.conn.reset_once_acknowledged() } else { self.conn.reset_on_close() };
         self.has_reset.store(true, Ordering::SeqCst);
         self.stopper.abandon();
     }
@@ -286,10 +278,9 @@ impl Read for Outgoing {
                 // To the relay that would be the end.
                 Due::Pass(bytes) if bytes.is_empty() => drop(self.faulty.conn.socket().send(&[])?),
                 Due::Pass(bytes) => {
-                    // A datagram that a rule made too long fills the buffer, which the relay takes for what it is.
-                    let count = bytes.len().min(buffer.len());
-                    buffer[..count].copy_from_slice(&bytes[..count]);
-                    return Ok(count);
+                    // The relay has room for the longest datagram, and the pump lets none pass that is longer.
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    return Ok(bytes.len());
                 }
                 Due::End(Ending { kind: EndingKind::Reset, is_promised, .. }) => {
                     self.faulty.reset(is_promised);

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueHint;
@@ -154,15 +154,8 @@ impl Shared {
     /// Resets the connection, once everything that was sent has arrived, and lets the relay end. The reset itself is the
     /// close.
     fn reset(&self) {
-        /// How often to look whether it has: nothing tells.
-        const LOOK: Duration = Duration::from_millis(1);
-        let mut state = self.lock();
-        while self.conn.unacknowledged_bytes().is_some_and(|bytes| bytes > 0) {
-            let waited = self.changed.wait_timeout(state, LOOK);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
         // It fails only on a connection that is gone already.
-        let _ = self.conn.reset_on_close();
+        let _ = self.conn.reset_once_acknowledged();
         self.has_reset.store(true, Ordering::SeqCst);
         self.stopper.abandon();
     }
