@@ -17,6 +17,7 @@
 //! | the peer finishes | the input has ended | done |
 //! | the peer finishes | the input is silent | done: nobody is there to answer |
 //! | the peer finishes | the input flows | go on until it ends or falls silent: the peer may have closed one half only |
+//! | the peer has finished, and all else is over | not all is acknowledged | its system has a moment to take it, then done; if it is refused, failed |
 //! | the peer finishes | with `outstays_peer` | go on until the input ends, however silent it is |
 //! | the peer resets | any | failed, with what was not acknowledged; a send under way fails first |
 //! | a send fails | on a stream | take what still comes, then failed |
@@ -148,16 +149,8 @@ pub struct Outcome {
     pub sent_bytes: u64,
     /// Whether the input was read to its end, and all of it sent.
     pub input_ended: bool,
-    /// Whether our FIN was sent.
-    half_closed: bool,
-}
-
-impl Outcome {
-    /// Bytes that were sent and that the peer has not acknowledged; none where the system cannot tell.
-    pub fn unacknowledged_bytes(&self, conn: &Conn) -> Option<u64> {
-        // Our FIN is counted like a byte, and is acknowledged last.
-        conn.unacknowledged_bytes().map(|bytes| bytes.saturating_sub(u64::from(self.half_closed)))
-    }
+    /// Bytes that were sent and that the peer had not acknowledged then; none where the system cannot tell.
+    pub unacknowledged_bytes: Option<u64>,
 }
 
 enum Event {
@@ -174,13 +167,44 @@ enum Event {
 
 /// What the three threads see of each other.
 struct Progress {
-    received_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
+    received_bytes: Passed,
+    sent_bytes: Passed,
     half_closed: AtomicBool,
     input: Silence,
     peer: Silence,
     /// Since the last send.
     sent: Silence,
+}
+
+/// How many bytes have passed, until it is over: a thread that is not joined goes on, and what it does then is in no figure.
+struct Passed(AtomicU64);
+
+/// Set in a number of bytes that counts no more.
+const OVER: u64 = 1 << 63;
+
+impl Passed {
+    /// So many more; whether they still count.
+    fn add(&self, bytes: usize) -> bool {
+        self.0.fetch_add(bytes as u64, Ordering::AcqRel) & OVER == 0
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire) & !OVER
+    }
+
+    /// From now on none counts; how many there are.
+    fn end(&self) -> u64 {
+        self.0.fetch_or(OVER, Ordering::AcqRel)
+    }
+}
+
+impl Progress {
+    /// Bytes that were sent and that the peer has not acknowledged yet; none where the system cannot tell.
+    fn unacknowledged_bytes(&self, conn: &Conn) -> Option<u64> {
+        // Our FIN is counted like a byte, and is acknowledged last.
+        let finishes = u64::from(self.half_closed.load(Ordering::Acquire));
+        conn.unacknowledged_bytes().map(|bytes| bytes.saturating_sub(finishes))
+    }
 }
 
 /// Since when a side is being waited for. While what it gave is passed on it is not silent, however long that takes: there
@@ -204,6 +228,18 @@ impl Silence {
 
     fn ends(&self) {
         self.since_ns.store(NOT_WAITING, Ordering::Release);
+    }
+
+    /// Waits until what was given is passed on; not for ever, because whoever gets it may not take it.
+    fn settle(&self) {
+        /// Much longer than any write that does not block.
+        const SETTLING: Duration = Duration::from_millis(100);
+        /// Nobody announces it, and it is seldom waited for.
+        const LOOK: Duration = Duration::from_millis(1);
+        let begun = Instant::now();
+        while self.since_ns.load(Ordering::Acquire) == NOT_WAITING && begun.elapsed() < SETTLING {
+            thread::sleep(LOOK);
+        }
     }
 
     fn lasts(&self) -> Duration {
@@ -261,12 +297,12 @@ pub struct Meter(Arc<Progress>);
 impl Meter {
     /// Bytes from the peer.
     pub fn received_bytes(&self) -> u64 {
-        self.0.received_bytes.load(Ordering::Acquire)
+        self.0.received_bytes.get()
     }
 
     /// Bytes to the peer: taken by the system.
     pub fn sent_bytes(&self) -> u64 {
-        self.0.sent_bytes.load(Ordering::Acquire)
+        self.0.sent_bytes.get()
     }
 }
 
@@ -274,8 +310,8 @@ impl Relay {
     /// Over a connection that blocks.
     pub fn new(conn: Arc<Conn>, rules: Rules) -> Relay {
         let progress = Arc::new(Progress {
-            received_bytes: AtomicU64::new(0),
-            sent_bytes: AtomicU64::new(0),
+            received_bytes: Passed(AtomicU64::new(0)),
+            sent_bytes: Passed(AtomicU64::new(0)),
             half_closed: AtomicBool::new(false),
             input: Silence::new(),
             peer: Silence::new(),
@@ -329,12 +365,18 @@ impl Relay {
         }
         let mut supervisor = Supervisor::new(&conn, &progress, rules);
         let ended = supervisor.watch(&happened);
+        let (received_bytes, sent_bytes) = (progress.received_bytes.end(), progress.sent_bytes.end());
+        // What counts reaches the output, and those who look at it.
+        if !matches!(ended, Ended::OutputFailed(_)) {
+            progress.peer.settle();
+        }
+        progress.sent.settle();
         Outcome {
             ended,
-            received_bytes: progress.received_bytes.load(Ordering::Acquire),
-            sent_bytes: progress.sent_bytes.load(Ordering::Acquire),
+            received_bytes,
+            sent_bytes,
             input_ended: supervisor.input_ended(),
-            half_closed: progress.half_closed.load(Ordering::Acquire),
+            unacknowledged_bytes: progress.unacknowledged_bytes(&conn),
         }
     }
 }
@@ -403,11 +445,11 @@ fn send_counted(conn: &Conn, mut bytes: &[u8], taps: &mut Taps, progress: &Progr
     }
     loop {
         let sent = conn.send_some(bytes)?;
-        progress.sent_bytes.fetch_add(sent as u64, Ordering::AcqRel);
-        progress.sent.begins();
-        for tap in &mut taps.sent {
-            tap(&bytes[..sent]);
+        progress.sent.ends();
+        if progress.sent_bytes.add(sent) {
+            taps.sent.iter_mut().for_each(|tap| tap(&bytes[..sent]));
         }
+        progress.sent.begins();
         bytes = &bytes[sent..];
         // An empty datagram has been sent now.
         if bytes.is_empty() {
@@ -441,7 +483,9 @@ fn receive_output(conn: &Conn, mut output: impl Write, mut taps: Taps, progress:
             }
             Ok(count) => {
                 progress.peer.ends();
-                progress.received_bytes.fetch_add(count as u64, Ordering::AcqRel);
+                if !progress.received_bytes.add(count) {
+                    return Event::Abandoned;
+                }
                 for tap in &mut taps.received {
                     tap(&block[..count]);
                 }

@@ -40,7 +40,7 @@ use crate::fault::{Place, RuleSet, Side};
 use crate::output::{Output, stdin_length_bytes};
 use crate::program::{self, Program};
 use crate::record::Ending;
-use crate::relay::{Ended, Manner, Relay, Rules, Taps};
+use crate::relay::{Ended, Manner, Relay, Rules, Taps, Traffic};
 use crate::units::parse_duration;
 use patience::{Patience, PatienceArgs};
 use replay::{ClientReplayArgs, Replay};
@@ -371,7 +371,8 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     if plan.hex {
         dump(&mut taps, output, "");
     }
-    let length = || if speaker.is_stdin() { stdin_length_bytes() } else { None };
+    let reads_stdin = speaker.is_stdin() && plan.rules.traffic != Traffic::ReceiveOnly;
+    let length = || if reads_stdin { stdin_length_bytes() } else { None };
     let bar = plan.progress.then(|| output.transfer(length())).flatten();
     if let Some(bar) = &bar {
         shown::count(&mut taps, bar);
@@ -391,7 +392,7 @@ fn converse(plan: &Arc<Plan>, recording: Option<&Recording>, output: Output) -> 
     }
     let parting = speaker.finish(&mut outcome, &conn, plan.rules.deadline, output)?;
     let digests = hashes.map(|hashes| hashes.finish());
-    verdict::tell(&conn, &outcome, parting, digests, output);
+    verdict::tell(&conn, &outcome, reads_stdin, parting, digests, output);
     parting.judge(verdict::judge(outcome, &conn, &file), &conn)
 }
 

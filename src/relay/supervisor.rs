@@ -150,17 +150,37 @@ impl Supervisor<'_> {
         if self.rules.traffic == Traffic::SendOnly { self.look_at_queue() } else { self.both_are_over() }
     }
 
-    fn both_are_over(&self) -> Option<Ended> {
+    fn both_are_over(&mut self) -> Option<Ended> {
         let is_over = self.peer_finished && self.input_over.is_some() && self.queue_look.is_none();
-        is_over.then_some(Ended::PeerFinished)
+        if is_over { self.part() } else { None }
+    }
+
+    /// The peer has finished, and there is nothing more for it. Has it refused what was sent since? Whoever receives is told of
+    /// no reset that comes after the peer's end.
+    fn part(&mut self) -> Option<Ended> {
+        let left_bytes = self.progress.unacknowledged_bytes(self.conn);
+        if self.failed.is_some() || left_bytes == Some(0) {
+            return Some(Ended::PeerFinished);
+        }
+        if let Some(failed) = self.refused() {
+            return Some(failed);
+        }
+        let is_undecided = left_bytes.is_some() && self.progress.sent.lasts() < LEAVE_TAKING;
+        self.queue_look = is_undecided.then(|| Instant::now() + QUEUE_LOOK);
+        (!is_undecided).then_some(Ended::PeerFinished)
+    }
+
+    /// Why what was sent was not taken, if nobody has been told of it yet.
+    fn refused(&self) -> Option<Ended> {
+        let error = self.conn.socket().take_error().ok()??;
+        Some(Ended::PeerFailed(self.conn.error(Op::Send, error)))
     }
 
     /// Sending only: has the peer's system everything?
     fn look_at_queue(&mut self) -> Option<Ended> {
         // After a reset nothing leaves the queue any more, and a datagram may have been refused.
-        if let Ok(Some(error)) = self.conn.socket().take_error() {
-            self.failed.get_or_insert(Ended::PeerFailed(self.conn.error(Op::Send, error)));
-            return Some(Ended::PeerFinished);
+        if let Some(failed) = self.refused() {
+            return Some(failed);
         }
         match self.conn.unacknowledged_bytes() {
             Some(0) => Some(Ended::Sent),
@@ -204,11 +224,10 @@ impl Supervisor<'_> {
 
     fn carry_out(&mut self, due: Due) -> Option<Ended> {
         match due {
-            Due::Finish if self.rules.traffic == Traffic::SendOnly => self.look_at_queue(),
-            Due::Finish => Some(Ended::PeerFinished),
+            Due::Finish | Due::LookAtQueue if self.rules.traffic == Traffic::SendOnly => self.look_at_queue(),
+            Due::Finish | Due::LookAtQueue => self.part(),
             Due::Quit => Some(Ended::PeerSilent),
             Due::Leave => Some(Ended::EndsFinished),
-            Due::LookAtQueue => self.look_at_queue(),
             Due::LookForIdleness => self.look_for_idleness(),
             Due::GiveUp => Some(Ended::TimedOut(Clock::Total)),
         }

@@ -51,6 +51,7 @@ pub fn tell_handed_over(conn: &Conn, program: Status, status: Status, output: Ou
         went: None,
         unacknowledged_bytes: conn.unacknowledged_bytes(),
         input_ended: true,
+        leaves_stdin: false,
         program: Some(program),
         status,
         digests: None,
@@ -64,7 +65,14 @@ fn peer(conn: &Conn) -> String {
 }
 
 /// Who ended it, how, and what went each way.
-pub fn tell(conn: &Conn, outcome: &Outcome, parting: Parting, digests: Option<Digests>, output: Output) {
+pub fn tell(
+    conn: &Conn,
+    outcome: &Outcome,
+    reads_stdin: bool,
+    parting: Parting,
+    digests: Option<Digests>,
+    output: Output,
+) {
     let Outcome { received_bytes, sent_bytes, .. } = *outcome;
     if let Some(digests) = digests.as_ref().filter(|_| !output.json) {
         output.note(format_args!("sent      {sent_bytes} bytes, sha256 {}", digests.sent_sha256));
@@ -75,8 +83,9 @@ pub fn tell(conn: &Conn, outcome: &Outcome, parting: Parting, digests: Option<Di
         how,
         words,
         went: Some((sent_bytes, received_bytes)),
-        unacknowledged_bytes: outcome.unacknowledged_bytes(conn),
+        unacknowledged_bytes: outcome.unacknowledged_bytes,
         input_ended: outcome.input_ended,
+        leaves_stdin: reads_stdin && !outcome.input_ended && !matches!(outcome.ended, Ended::InputFailed(_)),
         program: parting.program(),
         status: parting.status(status(&outcome.ended)),
         digests,
@@ -113,6 +122,8 @@ struct Told {
     went: Option<(u64, u64)>,
     unacknowledged_bytes: Option<u64>,
     input_ended: bool,
+    /// Whether there was more of stdin, or could have been.
+    leaves_stdin: bool,
     program: Option<Status>,
     status: Status,
     digests: Option<Digests>,
@@ -159,7 +170,7 @@ impl Told {
         if let Some(bytes) = unread_bytes.filter(|bytes| *bytes > 0) {
             parts.push(format!("{bytes} arrived unread"));
         }
-        if !self.input_ended && !matches!(self.how, "check_failed" | "input_failed") {
+        if self.leaves_stdin {
             parts.push("stdin was still open".to_owned());
         }
         if let Some(info) = info {
@@ -197,7 +208,7 @@ fn lost(unacknowledged_bytes: Option<u64>) -> Option<String> {
 /// The status that follows.
 pub fn judge(outcome: Outcome, conn: &Conn, file: &SavedFile) -> Result<Status> {
     let Outcome { received_bytes, sent_bytes, .. } = outcome;
-    let lost = lost(outcome.unacknowledged_bytes(conn)).map_or(String::new(), |lost| format!(", {lost}"));
+    let lost = lost(outcome.unacknowledged_bytes).map_or(String::new(), |lost| format!(", {lost}"));
     let went = format!("{received_bytes} bytes received, {sent_bytes} sent{lost}");
     // A script has told what came already.
     let is_told = |error: &Error| error.kind() == Kind::Misbehaved && error.aftermath.is_some();

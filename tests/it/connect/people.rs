@@ -133,6 +133,40 @@ fn the_hashes_are_those_of_what_went_each_way() {
         .check();
 }
 
+/// What is still on its way when a clock runs out is in all of the figures, or in none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_transfer_that_is_cut_short_has_hashes_of_what_is_counted() {
+    use sha2::{Digest, Sha256};
+    let hash =
+        |bytes: &[u8]| Sha256::digest(bytes).iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
+    let peer = Peer::start(Place::Tcp, |peer| {
+        let mut writer = peer.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while std::io::Write::write_all(&mut writer, &[1; 1000]).is_ok() {
+                    crate::harness::dawdle(Duration::from_millis(1));
+                }
+            });
+            // Its end is a reset where there was more to read than was read.
+            let _ = std::io::copy(&mut &peer, &mut std::io::sink());
+            let _ = peer.shutdown(Shutdown::Both);
+        });
+    });
+    let zeros = std::fs::File::open("/dev/zero").unwrap();
+    let finished = Run::sockkit("connect -j --hash sha256 --rate-limit 2M --max-time 0.5")
+        .args([&peer.address])
+        .stdin_from(zeros)
+        .finish();
+    peer.finish();
+    let verdict = finished.event("closed");
+    let sent = vec![0; usize::try_from(verdict["sent_bytes"].as_u64().unwrap()).unwrap()];
+    assert_eq!(verdict["sent_sha256"], hash(&sent));
+    assert_eq!(verdict["received_bytes"], finished.stdout.len());
+    assert_eq!(verdict["received_sha256"], hash(&finished.stdout));
+    assert_eq!(finished.code, 124);
+}
+
 #[test]
 fn a_dump_shows_what_went_each_way_and_leaves_stdout_alone() {
     for &place in Place::ALL {

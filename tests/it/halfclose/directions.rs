@@ -55,6 +55,39 @@ fn with_k_a_reset_is_the_end_all_the_same() {
     peer.finish();
 }
 
+/// A reset that answers the last that was sent comes when nobody receives any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_comes_too_late_for_the_peer_is_no_success() {
+    let peer = Peer::start(Place::Tcp, |mut peer| peer.write_all(b"bye\n").unwrap());
+    let mut client = Running::sockkit(&format!("connect -k {}", peer.address));
+    client.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+    peer.finish();
+    // It sees the peer's end meanwhile.
+    dawdle(A_WHILE);
+    client.write(b"late\n");
+    drop(client.stdin.take());
+    let finished = client.finish();
+    let reason = "sockkit: send 127.0.0.1:PORT (tcp) failed after TIME: Broken pipe (EPIPE, 32); 4 bytes received, 5 sent, of \
+                  which 5 were not acknowledged\n";
+    assert_eq!((finished.code, crate::harness::mask(&finished.stderr).as_str()), (1, reason));
+}
+
+/// What a peer that has closed its own half does not read is no reason to stay.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_has_finished_and_never_reads_does_not_keep_it() {
+    let (leave, until_left) = std::sync::mpsc::channel::<()>();
+    let peer = Peer::start(Place::Tcp, move |peer| {
+        peer.shutdown(Shutdown::Write).unwrap();
+        // It stays, and reads nothing, until the other has gone.
+        let _ = until_left.recv_timeout(DEADLINE);
+    });
+    Run::sockkit("connect -k").args([&peer.address]).stdin(pattern(QUEUED_BYTES)).check();
+    drop(leave);
+    peer.finish();
+}
+
 #[test]
 fn what_cannot_be_meant_is_a_usage_error() {
     Run::sockkit("connect -N --no-shutdown 127.0.0.1:9")
