@@ -241,13 +241,17 @@ fn lines_of_several_peers_are_told_apart() {
 
 #[test]
 fn every_peer_finds_stdins_end_alike() {
-    let mut joined = Joined::start("--quiet 127.0.0.1:0");
+    let mut joined = Joined::start("127.0.0.1:0");
     drop(joined.stdin.take());
     for _ in 0..3 {
         let mut peer = dial(&joined.address);
         assert_eq!(read_to_end(&peer), b"");
         peer.write_all(b"hello").unwrap();
         joined.prints("hello");
+        let name = name_of(&peer);
+        drop(peer);
+        // Two that are there at once are told apart.
+        joined.told.wait_for(&format!("{name} closed"));
     }
     kill(joined.child.0.id(), Signal::Interrupt);
     assert_eq!(joined.finish().code, 0);

@@ -1,8 +1,9 @@
 //! One stdout for many peers: the exact bytes of one, or the lines of several with their tags.
 //!
 //! Owns whose line is whose. Must not know where the lines come from. Trade-off: while several peers are there, a line is
-//! held back until its end comes, so that no two are mixed; one that has no end is cut.
+//! held back until its end comes or the others have left, so that no two are mixed; one that has no end is cut.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +17,19 @@ pub struct Page(Arc<Mutex<Written>>);
 
 struct Written {
     output: Box<dyn Write + Send>,
-    /// How many peers there are.
-    columns: usize,
+    /// One for each peer.
+    rows: BTreeMap<u64, Row>,
+    /// How many there have been.
+    count: u64,
     /// The last byte that went out as it came was no line end.
     is_inside_line: bool,
+}
+
+/// What one peer has on the page.
+struct Row {
+    tag: String,
+    /// The beginning of a line whose end has not come, while there are others.
+    line: Vec<u8>,
 }
 
 impl fmt::Debug for Page {
@@ -31,13 +41,16 @@ impl fmt::Debug for Page {
 impl Page {
     /// Over an output.
     pub fn new(output: Box<dyn Write + Send>) -> Page {
-        Page(Arc::new(Mutex::new(Written { output, columns: 0, is_inside_line: false })))
+        Page(Arc::new(Mutex::new(Written { output, rows: BTreeMap::new(), count: 0, is_inside_line: false })))
     }
 
     /// A part of it for one peer, until it is dropped.
     pub fn column(&self, tag: &str) -> Column {
-        self.lock().columns += 1;
-        Column { page: self.clone(), tag: format!("[{tag}] "), line: Vec::new() }
+        let mut page = self.lock();
+        page.count += 1;
+        let number = page.count;
+        page.rows.insert(number, Row { tag: format!("[{tag}] "), line: Vec::new() });
+        Column { page: self.clone(), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
@@ -46,16 +59,49 @@ impl Page {
 }
 
 impl Written {
-    fn write_line(&mut self, tag: &str, line: &[u8]) -> io::Result<()> {
-        let mut text = Vec::with_capacity(tag.len() + line.len() + 2);
-        if std::mem::take(&mut self.is_inside_line) {
+    fn write(&mut self, number: u64, bytes: &[u8]) -> io::Result<usize> {
+        if self.rows.len() == 1 {
+            self.let_out_the_last()?;
+            let count = self.output.write(bytes)?;
+            self.is_inside_line = !bytes[..count].ends_with(b"\n");
+            return Ok(count);
+        }
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for piece in part.chunks(LINE_BYTES_MAX) {
+                let line = self.rows.get_mut(&number).map_or(&[][..], |row| {
+                    row.line.extend_from_slice(piece);
+                    &row.line
+                });
+                if piece.ends_with(b"\n") || line.len() >= LINE_BYTES_MAX {
+                    self.let_out(number, true)?;
+                }
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// Whoever is alone has nothing held back: there is nobody to be mixed with.
+    fn let_out_the_last(&mut self) -> io::Result<()> {
+        match self.rows.keys().next() {
+            Some(&number) if self.rows.len() == 1 => self.let_out(number, false),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what is held back of one peer, with a line end if it has none and this is all of it.
+    fn let_out(&mut self, number: u64, is_all: bool) -> io::Result<()> {
+        let Some(row) = self.rows.get_mut(&number).filter(|row| !row.line.is_empty()) else { return Ok(()) };
+        let line = std::mem::take(&mut row.line);
+        let mut text = Vec::with_capacity(row.tag.len() + line.len() + 2);
+        if self.is_inside_line {
             text.push(b'\n');
         }
-        text.extend_from_slice(tag.as_bytes());
-        text.extend_from_slice(line);
-        if !line.ends_with(b"\n") {
+        text.extend_from_slice(row.tag.as_bytes());
+        text.extend_from_slice(&line);
+        if is_all && !line.ends_with(b"\n") {
             text.push(b'\n');
         }
+        self.is_inside_line = !text.ends_with(b"\n");
         self.output.write_all(&text)
     }
 }
@@ -63,36 +109,17 @@ impl Written {
 /// What one peer writes.
 pub struct Column {
     page: Page,
-    tag: String,
-    /// The beginning of a line whose end has not come, while there are others.
-    line: Vec<u8>,
+    number: u64,
 }
 
 impl Write for Column {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut page = self.page.lock();
-        if page.columns <= 1 && self.line.is_empty() {
-            let count = page.output.write(bytes)?;
-            page.is_inside_line = !bytes[..count].ends_with(b"\n");
-            return Ok(count);
-        }
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for piece in part.chunks(LINE_BYTES_MAX) {
-                self.line.extend_from_slice(piece);
-                if piece.ends_with(b"\n") || self.line.len() >= LINE_BYTES_MAX {
-                    page.write_line(&self.tag, &self.line)?;
-                    self.line.clear();
-                }
-            }
-        }
-        Ok(bytes.len())
+        self.page.lock().write(self.number, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let mut page = self.page.lock();
-        if !self.line.is_empty() {
-            page.write_line(&self.tag, &std::mem::take(&mut self.line))?;
-        }
+        page.let_out(self.number, true)?;
         page.output.flush()
     }
 }
@@ -101,7 +128,10 @@ impl Drop for Column {
     fn drop(&mut self) {
         // What a peer sent before its reset is shown too.
         let _ = self.flush();
-        self.page.lock().columns -= 1;
+        let mut page = self.page.lock();
+        page.rows.remove(&self.number);
+        // Where it cannot be written, whoever writes next is told.
+        let _ = page.let_out_the_last();
     }
 }
 
@@ -139,8 +169,9 @@ mod tests {
         first.write_all(b"x\n\n").unwrap();
         assert_eq!(shown(), "[#1 a] x\n[#1 a] \n");
         drop(first);
+        assert_eq!(shown(), "[#2 b] wor", "who is alone is not held back");
         second.write_all(b"ld\n").unwrap();
-        assert_eq!(shown(), "[#2 b] world\n", "a line is tagged as it began");
+        assert_eq!(shown(), "ld\n");
         second.write_all(b"alone").unwrap();
         assert_eq!(shown(), "alone");
         let mut third = page.column("#3 c");
