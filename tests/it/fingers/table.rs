@@ -26,7 +26,7 @@ const fn row(here: &'static str, stdin: &'static str, stdout: &'static str, is_s
 /// What the file `request` has inside.
 const REQUEST: &str = "GET /\n";
 
-const ROWS: [Row; 32] = [
+const ROWS: [Row; 33] = [
     row("sockkit serve -p 9000", "hello\n", "hello\n", false),
     row("sockkit serve -lk 9000", "hello\n", "hello\n", false),
     row("sockkit serve --allow 127.0.0.0/8 9000", "hello\n", "hello\n", false),
@@ -40,6 +40,7 @@ const ROWS: [Row; 32] = [
     row("sockkit connect -e /bin/cat host 13", "", "", false),
     row("sockkit connect -c 'echo hello; read line' host 80", "", "", false),
     row("sockkit connect -s 127.0.0.1 host 80", "hello\n", "hello\n", true),
+    row("sockkit connect --proxy http://proxy:3128 host 80", "hello\n", "hello\n", true),
     row("sockkit connect --hash sha256 host 80 < request", "", REQUEST, false),
     row("sockkit connect --progress host 80 < request", "", REQUEST, false),
     row("sockkit connect --rate-limit 1M host 80 < request", "", REQUEST, false),
@@ -104,9 +105,12 @@ impl World {
     }
 
     /// A command with places that are there.
-    fn placed(&self, command: &str, time_port: &str) -> String {
+    fn placed(&self, command: &str, time_port: &str, proxy_port: &str) -> String {
         let (port, udp_port) = (self.tcp.port(), self.udp.port());
         command
+            .replace("proxy:3128", &format!("127.0.0.1:{proxy_port}"))
+            .replace("PROXY:proxy:", "PROXY:127.0.0.1:")
+            .replace("proxyport=3128", &format!("proxyport={proxy_port}"))
             .replace("host 20-80", &format!("127.0.0.1 {port}-{port}"))
             .replace("host 13", &format!("127.0.0.1 {time_port}"))
             .replace("host:13", &format!("127.0.0.1:{time_port}"))
@@ -137,15 +141,34 @@ impl World {
 
     fn run(&self, command: &str, stdin: &str) -> Finished {
         let clock = Peer::start(Place::Tcp, |peer| drop(std::io::Write::write_all(&mut &peer, b"the time\n")));
-        let time_port = clock.address.rsplit(':').next().unwrap();
+        let proxy = Peer::start(Place::Tcp, stand_between);
+        let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+        let (time_port, proxy_port) = (port(&clock.address), port(&proxy.address));
         let folder = std::path::Path::new(SOCKKIT).parent().unwrap().display().to_string();
         let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
-        let line = format!("cd '{}'; {}", self.folder.path().display(), self.placed(command, time_port));
+        let line = format!("cd '{}'; {}", self.folder.path().display(), self.placed(command, &time_port, &proxy_port));
         let finished = Run::program("sh").args(["-c", &line]).env("PATH", &path).stdin(stdin).finish();
-        // Whoever did not want to know the time has not come.
+        // Whoever did not want to know the time, or no proxy, has not come.
         drop(std::net::TcpStream::connect(&clock.address));
+        drop(std::net::TcpStream::connect(&proxy.address));
         finished
     }
+}
+
+/// A proxy that takes a CONNECT, and is the target as well: that echoes.
+fn stand_between(mut peer: socket2::Socket) {
+    use std::io::{Read, Write};
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if peer.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    peer.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
+    let said = crate::harness::read_to_end(&peer);
+    peer.write_all(&said).unwrap();
 }
 
 /// The programs that a command needs; none where it is more than a command.
@@ -174,7 +197,7 @@ fn each_row_does_what_it_says() {
             continue;
         }
         if here.starts_with("sockkit serve") {
-            let words = world.placed(&here.trim_start_matches("sockkit serve ").replace("9000", "0"), "");
+            let words = world.placed(&here.trim_start_matches("sockkit serve ").replace("9000", "0"), "", "");
             let server = Server::start_with(&words, 2);
             Run::sockkit(&format!("connect {}", server.v4())).stdin(row.stdin).stdout(row.stdout).check();
             continue;
