@@ -92,22 +92,38 @@ pub fn end_with_starter(command: &mut std::process::Command) {
 /// getsockopt(2) of an `int`.
 #[cfg(unix)]
 pub(super) fn get_int(socket: &socket2::Socket, level: i32, name: i32) -> io::Result<i32> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    get_ints(socket, level, name).map(|[value]| value)
+}
+
+/// getsockopt(2) of so many numbers of an `int`'s size; a kernel that knows fewer is an error.
+#[cfg(unix)]
+fn get_ints<const COUNT: usize>(socket: &socket2::Socket, level: i32, name: i32) -> io::Result<[i32; COUNT]> {
+    let mut values = [0; COUNT];
+    let mut length = size_of_val(&values) as libc::socklen_t;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed; `value` and `length` are live locals, and `length`
-    // says how much of `value` the kernel may write.
-    let result = unsafe { libc::getsockopt(descriptor, level, name, (&raw mut value).cast(), &raw mut length) };
-    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; `values` and `length` are live locals, and `length`
+    // says how much of `values` the kernel may write.
+    let result = unsafe { libc::getsockopt(descriptor, level, name, values.as_mut_ptr().cast(), &raw mut length) };
+    match result {
+        0 if length as usize == size_of_val(&values) => Ok(values),
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// setsockopt(2) of an `int`.
 #[cfg(unix)]
 pub(super) fn set_int(socket: &socket2::Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    set(socket, level, name, &value)
+}
+
+#[cfg(unix)]
+fn set<T>(socket: &socket2::Socket, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads `length` bytes of a live local.
-    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const value).cast(), length) };
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads the `length` bytes of `value`, which
+    // is borrowed as well.
+    let result = unsafe { libc::setsockopt(descriptor, level, name, std::ptr::from_ref(value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -128,11 +144,7 @@ pub(super) fn join_source_group(
     let request =
         libc::group_source_req { gsr_interface: interface, gsr_group: storage(group), gsr_source: storage(source) };
     let level = if group.is_ipv6() { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IP };
-    let (name, length) = (libc::MCAST_JOIN_SOURCE_GROUP, size_of_val(&request) as libc::socklen_t);
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads `length` bytes of a live local.
-    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const request).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set(socket, level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
 }
 
 /// Bytes in the send queue that the peer has not acknowledged (`SIOCOUTQ`, tcp(7)); none where the system cannot tell.
@@ -160,21 +172,8 @@ pub(super) fn receive_drops(socket: &socket2::Socket) -> Option<u64> {
         /// `SK_MEMINFO_VARS` of linux/sock_diag.h, and in it `SK_MEMINFO_DROPS`.
         const VARIABLES: usize = 9;
         const DROPS: usize = 8;
-        let mut values = [0_u32; VARIABLES];
-        let mut length = size_of_val(&values) as libc::socklen_t;
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(socket);
-        // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel writes at most `length` bytes into
-        // `values`, which is that large.
-        let result = unsafe {
-            libc::getsockopt(
-                descriptor,
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                values.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        (result == 0 && length as usize == size_of_val(&values)).then(|| u64::from(values[DROPS]))
+        let values = get_ints::<VARIABLES>(socket, libc::SOL_SOCKET, libc::SO_MEMINFO).ok()?;
+        Some(u64::from(values[DROPS].cast_unsigned()))
     }
     #[cfg(not(target_os = "linux"))]
     {
