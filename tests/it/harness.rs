@@ -3,6 +3,7 @@
 //! - `run`: one run of a program, and what is expected of it
 //! - `running`: servers and clients that a test talks with
 //! - `child`: a process that does not outlive its test
+//! - `process`: the memory and descriptors that a process has
 //! - `sockets`: the other end, in the test itself
 //! - `masked`: output without what differs between runs
 //! - `machine`: what a test may need that a machine may not have
@@ -23,10 +24,8 @@ mod sockets;
 
 #[cfg(unix)]
 pub use child::{Lines, Signal, kill};
-pub use child::{Owned, code_of, unread_pipe, unswayed, until_unread};
+pub use child::{Owned, code_of, unread_pipe, until_unread};
 pub use machine::has;
-#[cfg(target_os = "linux")]
-pub use machine::{NAMES_FROM_FILES, can_unshare, names_from, unanswered, unshared};
 pub use masked::{REFUSED, mask};
 #[cfg(target_os = "linux")]
 pub use process::memory_kib;
@@ -34,9 +33,13 @@ pub use process::memory_kib;
 pub use process::{descriptors, growth_kib, held_kib};
 pub use run::{Finished, Run};
 pub use running::{Running, Server};
-#[cfg(target_os = "linux")]
-pub use sockets::Deaf;
 pub use sockets::{Peer, Place, dial, exchange, listener, patient, plain_socket, read_exactly, read_to_end};
+#[cfg(target_os = "linux")]
+pub use {
+    child::unswayed,
+    machine::{NAMES_FROM_FILES, can_unshare, names_from, unanswered, unshared},
+    sockets::Deaf,
+};
 
 /// Far beyond what anything here takes, even on a machine that is busy with something else: only a hang reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(60);

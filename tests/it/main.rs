@@ -9,7 +9,7 @@
 //! - `peers`: nc, ncat, socat and Python on the other end
 //! - `fingers`: what the fingers of netcat's users do
 //! - `trace`: the calls that were made, compared with strace's
-//! - `usage`: bad input, closed and full streams, exit statuses
+//! - `usage`: what cannot be meant, nonsense, closed and full streams
 //! - `generated`: completions, man pages and the README are what the program says
 //! - `tidy`: the source keeps its invariants
 
