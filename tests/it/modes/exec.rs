@@ -131,9 +131,9 @@ fn no_program_outlives_a_server_that_is_killed() {
         let peers: Vec<Socket> = (0..4).map(|_| dial(&server.v4())).collect();
         let programs: Vec<Pid> = peers.iter().map(group_of).collect();
         let is_there = |program: &Pid| {
-            // Of what has ended and nobody has asked for, nothing is left but the number.
-            let words = std::fs::read(format!("/proc/{}/cmdline", program.as_raw_pid()));
-            words.is_ok_and(|words| !words.is_empty())
+            // What has ended and nobody has asked for is a zombie, Z in proc_pid_stat(5) behind the name.
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.as_raw_pid()));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
         };
         assert!(programs.iter().all(is_there), "{words:?}");
         assert_eq!(server.end(Signal::Kill).code, 128 + 9);
