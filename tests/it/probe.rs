@@ -227,6 +227,7 @@ fn the_exit_status_means_what_was_asked_for() {
         (&[open.as_str()][..], [0, 0, 0, 0]),
         (&[CLOSED], [111, 1, 1, 2]),
         (&[&open, CLOSED], [111, 1, 1, 2]),
+        (&[CLOSED, "127.0.0.1:2"], [111, 1, 1, 2]),
         (&[CLOSED, absent], [111, 1, 1, 2]),
         (&[absent], [2, 1, 1, 2]),
         (&[unknown], [200, 6, 1, 2]),

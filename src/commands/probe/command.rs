@@ -1,7 +1,7 @@
 //! The command after `--`: what becomes of the process once the targets are as wanted.
 //!
-//! Must not know targets. Trade-off: on unix the command replaces this
-//! process, so that its status, its signals and its stdin are its own; elsewhere it is a child that is waited for.
+//! Must not know targets. Trade-off: on unix the command replaces this process, so that its status, its signals and its
+//! stdin are its own; elsewhere it is a child that is waited for.
 
 use std::ffi::OsString;
 use std::process::Command;

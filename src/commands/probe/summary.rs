@@ -25,14 +25,19 @@ pub struct Summary {
     pub stopped_by: Option<u8>,
     /// How long it took.
     pub elapsed: Duration,
-    /// Whether there were so many that a person wants the counts.
-    pub is_worth_telling: bool,
+    /// Whether there were more targets than a person reads line by line.
+    pub is_many: bool,
 }
 
 impl Summary {
     /// Whether every target was probed to its end.
     pub fn is_complete(&self) -> bool {
         self.unfinished == 0 && self.tally.untried == 0
+    }
+
+    /// Whether a person wants the counts.
+    pub fn is_worth_telling(&self) -> bool {
+        self.is_many || !self.is_complete()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each cause of failure, provoked for real: by routes, by a packet filter, and by a name server that answers as it is
 //! told to.
 
-use crate::harness::{Run, can_unshare, has, names_from, unshared};
+use crate::harness::{can_unshare, has, names_from, unshared};
 
 #[test]
 fn a_packet_filters_answers_are_told_apart() {
@@ -68,22 +68,5 @@ fn what_a_name_server_answers_is_told_apart() {
         .stdout(&format!("{errname}\n"))
         .code(code)
         .check();
-    }
-}
-
-#[test]
-fn failures_of_different_classes_are_mixed() {
-    for (words, code) in [
-        ("--exit-code class 127.0.0.1:1 127.0.0.1:2", 1),
-        ("--exit-code class 127.0.0.1:1 127.0.0.1:nosuchservice", 9),
-        ("127.0.0.1:nosuchservice 127.0.0.1:1", 200),
-        ("127.0.0.1:1 127.0.0.1:nosuchservice", 111),
-        ("--exit-code simple 127.0.0.1:1", 1),
-        ("--exit-code nagios 127.0.0.1:1", 2),
-        ("--exit-code nagios -s 192.0.2.1 127.0.0.1:1", 3),
-        ("--exit-code class -s 192.0.2.1 127.0.0.1:1", 4),
-        ("--exit-code class unix:/nonexistent/socket", 1),
-    ] {
-        assert_eq!(Run::sockkit(&format!("probe {words}")).finish().code, code, "{words}");
     }
 }

@@ -107,7 +107,7 @@ fn each_address_of_a_name_can_be_a_target() {
     let server = Server::start("-4 --quiet");
     let port = server.port();
     let both = format!(
-        ":{port} open TIME at 127.0.0.1:PORT\n:{port} refused after TIME: Connection refused (ECONNREFUSED, 111)\n"
+        ":{port} open TIME at 127.0.0.1:PORT\n:{port} refused after TIME at [::1]:PORT: Connection refused (ECONNREFUSED, 111)\n"
     );
     Run::sockkit(&format!("probe --addr all :{port}")).stdout(&both).code(111).check();
     Run::sockkit(&format!("probe --addr first :{port}"))

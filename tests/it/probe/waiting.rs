@@ -143,7 +143,6 @@ fn measurements_have_statistics_of_what_was_open() {
 }
 
 /// A probe that gets a signal as soon as it has printed so many lines: what it said after that on both streams, and its status.
-#[cfg(unix)]
 fn signalled(words: &str, lines: usize, signal: Signal) -> (String, String, i32) {
     let mut command = Command::new(SOCKKIT);
     command.arg("probe").args(words.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -157,7 +156,6 @@ fn signalled(words: &str, lines: usize, signal: Signal) -> (String, String, i32)
     (rest, told, child.wait("probe").code().expect("a status"))
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupt_ends_a_watch_with_its_summary() {
     let server = Server::start("-4 --quiet");
@@ -188,7 +186,6 @@ fn a_deadline_that_leaves_no_time_is_told() {
     Run::sockkit("probe --deadline 0 127.0.0.1:1").stderr("1 target in TIME: 1 not tried\n").code(110).check();
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupt_between_two_targets_leaves_the_rest_untried() {
     let server = Server::start("-4 --quiet");
@@ -199,7 +196,6 @@ fn an_interrupt_between_two_targets_leaves_the_rest_untried() {
     assert!(told.ends_with(": 1 open, 100 not tried\n"), "{told}");
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupt_is_not_the_way_to_a_command() {
     let server = Server::start("-4 --quiet");
@@ -207,7 +203,6 @@ fn an_interrupt_is_not_the_way_to_a_command() {
     assert!(code == 130 && !rest.contains("never"), "{code} {rest}");
 }
 
-#[cfg(unix)]
 #[test]
 fn what_an_interrupt_ends_is_counted_as_what_it_was_last() {
     let (rest, _, code) = signalled("--watch -i 10ms -o ndjson 127.0.0.1:1", 2, Signal::Interrupt);
@@ -215,7 +210,6 @@ fn what_an_interrupt_ends_is_counted_as_what_it_was_last() {
     assert_eq!((code, &summary["counts"]["refused"], &summary["total"]), (111, &1.into(), &1.into()));
 }
 
-#[cfg(unix)]
 #[test]
 fn a_signal_ends_a_wait_with_its_number() {
     for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {

@@ -187,7 +187,7 @@ impl Report {
                 Format::Text => text::statistics(summary).iter().for_each(|line| self.print(line)),
                 _ => {}
             }
-            if summary.is_worth_telling && self.format != Format::Nagios {
+            if summary.is_worth_telling() && self.format != Format::Nagios {
                 self.output.note(text::summary(summary));
             }
         }

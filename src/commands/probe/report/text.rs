@@ -5,18 +5,21 @@
 
 use crate::commands::probe::summary::{Statistics, Summary};
 use crate::commands::probe::verdict::Verdict;
-use crate::connection::Op;
+use crate::connection::{Address, Op};
 use crate::output::{BAD, GOOD};
 use crate::units::{Count, Elapsed, milliseconds};
 
 /// `127.0.0.1:1 refused after 0.1 ms: Connection refused (ECONNREFUSED, 111)`
 pub fn line(verdict: &Verdict, width: usize) -> String {
-    let Verdict { target, address, elapsed, error, .. } = verdict;
+    let Verdict { target, address, only, elapsed, error, .. } = verdict;
     let (good, bad, plain) = (GOOD.render(), BAD.render(), BAD.render_reset());
     let (target, state) = (target.to_string(), verdict.state());
-    let Some(error) = error else {
+    let at = |address: &Option<Address>| {
         let place = address.as_ref().map(ToString::to_string).filter(|place| !target.ends_with(place.as_str()));
-        let place = place.map_or(String::new(), |place| format!(" at {place}"));
+        place.map_or(String::new(), |place| format!(" at {place}"))
+    };
+    let Some(error) = error else {
+        let place = at(address);
         return format!("{target:width$} {good}open{plain} {}{place}{}", Elapsed(*elapsed), said(verdict));
     };
     // What failed on this side or on the way, and at what, is another question than the target.
@@ -24,7 +27,9 @@ pub fn line(verdict: &Verdict, width: usize) -> String {
         return format!("{target:width$} {bad}{state}{plain}: {error}");
     }
     let more = error.aftermath.as_ref().map_or(String::new(), |aftermath| format!("; {aftermath}"));
-    format!("{target:width$} {bad}{state}{plain} after {}: {}{more}", Elapsed(error.elapsed), error.reason())
+    // Of several addresses that failed the reasons are one; where each is a target, it is named.
+    let (elapsed, place) = (Elapsed(error.elapsed), at(only));
+    format!("{target:width$} {bad}{state}{plain} after {elapsed}{place}: {}{more}", error.reason())
 }
 
 /// `, first byte after 0.3 ms: "220 ready\r\n"`

@@ -50,14 +50,13 @@ impl Sweep<'_> {
         if is_late || stopped_by.is_some() {
             self.leave_out(unfinished);
         }
-        let is_complete = unfinished == 0 && self.tally.untried == 0;
         let summary = Summary {
             tally: self.tally,
             statistics: self.statistics,
             unfinished,
             stopped_by,
             elapsed: self.begun.elapsed(),
-            is_worth_telling: self.plan.is_many() || !is_complete,
+            is_many: self.plan.is_many(),
         };
         self.report.finish(&summary).map(|()| summary)
     }
