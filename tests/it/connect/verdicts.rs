@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-#[cfg(target_os = "linux")]
-use crate::harness::pattern;
 use crate::harness::{Finished, Peer, Place, Run, mask, read_exactly, read_to_end};
+#[cfg(target_os = "linux")]
+use crate::harness::{NAMES_FROM_FILES, can_unshare, pattern, unshared};
 #[cfg(unix)]
 use crate::harness::{Running, Signal, kill};
 
@@ -104,21 +104,18 @@ fn what_arrived_unread_is_told() {
 #[cfg(target_os = "linux")]
 #[test]
 fn each_address_that_was_tried_is_told() {
-    if !crate::harness::can_unshare() {
+    if !can_unshare() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hosts"), "::1 two.invalid\n127.0.0.1 two.invalid\n").unwrap();
-    let hosts = format!(
-        "ip link set lo up; cd {}; mount --bind hosts /etc/hosts; echo 'hosts: files' > nss
-        mount --bind nss /etc/nsswitch.conf",
-        folder.path().display()
-    );
+    let hosts = format!("ip link set lo up; cd $T; mount --bind hosts /etc/hosts; {NAMES_FROM_FILES}");
     // It does not outlive a client that never comes.
     let serving =
         "\"$0\" serve -4 -p 9000 --once -w 30 --ready-file ready > /dev/null 2>&1 & until [ -s ready ]; do :; done
         rm ready";
-    let run = |furnish: &str, words: &str| crate::harness::unshared("-rmn", furnish, words).finish();
+    let path = folder.path().to_str().unwrap();
+    let run = |furnish: &str, words: &str| unshared("-rmn", furnish, words).env("T", path).finish();
     let tried = |record: &serde_json::Value| {
         let list = record["attempts"].as_array().unwrap();
         list.iter().map(|one| (one["address"].clone(), one["errname"].clone())).collect::<Vec<_>>()
