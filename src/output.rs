@@ -116,14 +116,23 @@ impl Output {
         }
     }
 
-    /// Whether anybody sees a verdict.
-    pub fn tells_verdicts(&self) -> bool {
-        self.json || self.verbosity >= Verbosity::Verbose
+    /// Whether anybody sees what people are told from some verbosity on.
+    pub fn tells_from(&self, verbosity: Verbosity) -> bool {
+        self.json || self.verbosity >= verbosity
     }
 
     /// A record on stderr, for commands whose stdout belongs to the peer: JSON with `--json`, else text with `-v`.
     pub fn verdict(&self, record: &impl Serialize, text: impl Display) {
-        if self.json { self.record(record) } else { self.detail(text) }
+        self.verdict_from(Verbosity::Verbose, record, text);
+    }
+
+    /// The same, where people are told from another verbosity on.
+    pub fn verdict_from(&self, verbosity: Verbosity, record: &impl Serialize, text: impl Display) {
+        if self.json {
+            self.record(record);
+        } else if self.verbosity >= verbosity {
+            self.diagnose(format_args!("{text}"));
+        }
     }
 
     /// A record on stderr with `--json`, of which people are told otherwise or not at all.

@@ -159,7 +159,8 @@ pub fn rule(arguments: &[OsString], rule: &str) -> Option<String> {
     let words: Vec<&str> = arguments.iter().map_while(|word| word.to_str()).collect();
     let follows = after(&words, 'F') == Some(rule) && words.get(1) == Some(&"connect");
     let next = words.iter().skip_while(|word| **word != rule).nth(1);
-    let is_host = next.is_some_and(|port| port.parse::<u16>().is_ok());
+    // A rule that is misspelt may have a value, which no host has.
+    let is_host = !rule.contains('=') && next.is_some_and(|port| port.parse::<u16>().is_ok());
     let is_place = is_host || rule.parse::<u16>().is_ok() || rule.contains([':', '/']);
     (follows && is_place).then(|| {
         format!("-F makes a fault, and {rule:?} is none; nc's -F, which hands the connection on, is -e PROGRAM")

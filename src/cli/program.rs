@@ -26,7 +26,7 @@ pub struct ProgramArgs {
     #[arg(short = 'c', long, value_name = "COMMAND", value_hint = ValueHint::CommandString, group = "program")]
     pub sh_exec: Option<OsString>,
     /// The arguments of the program that -e or -c runs
-    #[arg(last = true, value_name = "ARGUMENT", requires = "program", value_hint = ValueHint::Other)]
+    #[arg(last = true, value_name = "ARGUMENT", requires = "program")]
     pub arguments: Vec<OsString>,
 }
 

@@ -189,7 +189,7 @@ fn after_long_help() -> String {
         \x20 sockkit connect :6379 -e cat -- /etc/motd     a program talks to the peer\n\n\
         At stdin's end our half is closed, and what the peer still sends is printed until it finishes too. When the \
         peer finishes first, connect ends as soon as stdin is silent. A reset is a failure, and says what was not \
-        acknowledged. SIGINT and SIGTERM end it at once, with the verdict that -v and --json print.\n\n{}",
+        acknowledged. SIGINT and SIGTERM end it at once, with the verdict that -v and --json print otherwise.\n\n{}",
         crate::exit::help()
     )
 }

@@ -22,8 +22,6 @@ mod run;
 mod running;
 mod sockets;
 
-#[cfg(target_os = "linux")]
-pub use child::unswayed;
 #[cfg(unix)]
 pub use child::{Lines, Signal, kill};
 pub use child::{Owned, code_of, unread_pipe, until_unread};

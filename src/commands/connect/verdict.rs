@@ -10,7 +10,7 @@ use super::kept::{Digests, SavedFile};
 use super::speaker::Parting;
 use crate::connection::{Conn, Error, Kind, Op, TcpInfo};
 use crate::exit::Status;
-use crate::output::Output;
+use crate::output::{Output, Verbosity};
 use crate::relay::{Ended, Outcome};
 use crate::units::{Elapsed, Size, milliseconds};
 
@@ -55,6 +55,7 @@ pub fn tell_handed_over(conn: &Conn, program: Status, status: Status, output: Ou
         program: Some(program),
         status,
         digests: None,
+        from: Verbosity::Verbose,
     };
     told.tell(conn, output);
 }
@@ -79,6 +80,7 @@ pub fn tell(
         output.note(format_args!("received  {received_bytes} bytes, sha256 {}", digests.received_sha256));
     }
     let (how, words) = how(&outcome.ended, parting.program());
+    let is_interrupted = matches!(outcome.ended, Ended::Stopped(_)) && parting.program().is_none();
     let told = Told {
         how,
         words,
@@ -89,6 +91,7 @@ pub fn tell(
         program: parting.program(),
         status: parting.status(status(&outcome.ended)),
         digests,
+        from: if is_interrupted { Verbosity::Normal } else { Verbosity::Verbose },
     };
     told.tell(conn, output);
 }
@@ -127,11 +130,13 @@ struct Told {
     program: Option<Status>,
     status: Status,
     digests: Option<Digests>,
+    /// Who has to ask for it: whoever interrupts a conversation wants to know without asking what was cut off.
+    from: Verbosity,
 }
 
 impl Told {
     fn tell(self, conn: &Conn, output: Output) {
-        if !output.tells_verdicts() {
+        if !output.tells_from(self.from) {
             return;
         }
         let (age, info, unread_bytes) = (conn.age(), conn.info(), conn.unread_bytes());
@@ -157,7 +162,7 @@ impl Told {
             program_status: self.program.map(Status::number),
             digests: self.digests,
         };
-        output.verdict(&verdict, text);
+        output.verdict_from(self.from, &verdict, text);
     }
 
     fn text(&self, conn: &Conn, age: Duration, info: Option<&TcpInfo>, unread_bytes: Option<u64>) -> String {

@@ -74,8 +74,12 @@ fn a_signal_is_told_with_its_number_and_that_stdin_was_open() {
             peer.finish();
             finished
         };
-        let (text, json) = (run("-v"), run("-j"));
-        check(&text, &json, "signal", &format!("closed by us at signal {number}"));
+        // It is told unasked, and -v makes no difference.
+        let (unasked, text, json) = (run(""), run("-v"), run("-j"));
+        let words = format!("closed by us at signal {number}");
+        check(&text, &json, "signal", &words);
+        assert!(unasked.stderr.lines().count() == 1 && unasked.stderr.contains(&words), "{}", unasked.stderr);
+        assert_eq!((run("--quiet").stderr.as_str(), unasked.code), ("", text.code));
         assert!(text.stderr.contains("; stdin was still open; "), "{}", text.stderr);
         assert_eq!(text.code, 128 + number);
     }
